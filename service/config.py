@@ -1,0 +1,163 @@
+"""Settings: environment variables with a default that works on a laptop, all checked at once."""
+
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service.errors import SettingsError
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    AUTO = "auto"  # coloured on a terminal, JSON elsewhere
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class LogLevel(StrEnum):
+    """The least important log line that is still written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+LOOPBACK: Final = "127.0.0.1"
+
+
+class Settings(BaseSettings):
+    """What can be set. Field descriptions are the documentation (`beacon settings`, README)."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    data_dir: Path = Field(
+        Path("beacon-data"), description="Folder for the session, the queue and keys; one process at a time."
+    )
+    host: str | None = Field(
+        None,
+        description="Address to listen on. Default: every address when API_TOKEN is set, else 127.0.0.1; "
+        "without API_TOKEN nothing beyond loopback is allowed.",
+    )
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    api_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Token for the API, the page and metrics (`Authorization: Bearer ...`). "
+        "At least 16 characters.",
+    )
+    metrics_token: SecretStr | None = Field(
+        None, min_length=16, description="Token that opens /metrics and nothing else."
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL for queue, backups and the lease. This version keeps the queue in DATA_DIR "
+        "and says so at start when it is set.",
+    )
+    whatsapp_proxy: SecretStr | None = Field(
+        None, description="Proxy to WhatsApp: http://, https:// or socks5://, user and password allowed."
+    )
+    account: str = Field(
+        "default",
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$",
+        description="Name of this account in metrics and traces; never a phone number.",
+    )
+    device_name: str = Field(
+        "Beacon", min_length=1, max_length=50, description="Name shown in the phone's list of linked devices."
+    )
+    bot_prefix: str = Field("!", min_length=1, max_length=3, description="What a command starts with.")
+    bot_admins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Phone numbers that may ask for !status, separated by commas."
+    )
+    bot_plugins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Python modules that add commands, separated by commas."
+    )
+    unknown_wait: float = Field(
+        120.0,
+        ge=0.1,
+        le=3600,
+        description="Seconds to wait, connected, for a receipt of a message whose outcome is unknown, before "
+        "it is sent again or held.",
+    )
+    log_format: LogFormat = Field(LogFormat.AUTO, description="auto, json or console.")
+    log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error.")
+    tz: str | None = Field(None, description="Time zone for times shown to people, such as Europe/Berlin.")
+
+    @field_validator("bot_admins", "bot_plugins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("bot_admins")
+    @classmethod
+    def _digits(cls, numbers: tuple[str, ...]) -> tuple[str, ...]:
+        plain = tuple(number.removeprefix("+").replace(" ", "").replace("-", "") for number in numbers)
+        if wrong := [
+            number
+            for number in plain
+            if not (number.isascii() and number.isdigit() and 7 <= len(number) <= 15)
+        ]:
+            raise ValueError(f"{', '.join(wrong)}: must be phone numbers of 7 to 15 digits with country code")
+        return plain
+
+    @field_validator("whatsapp_proxy")
+    @classmethod
+    def _proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            parts = urlsplit(value.get_secret_value())
+            if parts.scheme not in {"http", "https", "socks5"} or not parts.hostname:
+                raise ValueError("must be http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")
+        return value
+
+    @model_validator(mode="after")
+    def _closed_without_token(self) -> "Settings":
+        if self.api_token is None and self.host is not None and not _is_loopback(self.host):
+            raise ValueError(
+                f"HOST={self.host}: must be a loopback address (127.0.0.1, ::1, localhost) "
+                "as long as API_TOKEN is not set"
+            )
+        return self
+
+    @property
+    def listen_on(self) -> str | None:
+        """The address to bind; None means every address."""
+        if self.host is not None:
+            return self.host
+        return LOOPBACK if self.api_token is None else None
+
+
+def load() -> Settings:
+    """The settings from the environment. Raises SettingsError with one sentence for each problem."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError([_sentence(problem) for problem in error.errors()]) from error
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
+    name = str(problem["loc"][0])
+    field = Settings.model_fields[name]
+    secret = "SecretStr" in str(field.annotation)
+    given = "***" if secret else problem["input"]
+    return f"{name.upper()}={given}: {message[0].lower()}{message[1:]}"

@@ -1,0 +1,1 @@
+"""The child process that owns neonize, and the parent side that talks to it."""

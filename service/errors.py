@@ -1,0 +1,138 @@
+"""Every error that Beacon raises on purpose, as one tree.
+
+BeaconError
+ ├─ SettingsError            a setting is missing or wrong; lists every one
+ ├─ StartError               the surroundings do not allow a start
+ │   ├─ DataDirUnusable      DATA_DIR cannot be created, entered or written
+ │   ├─ DataDirInUse         another process holds DATA_DIR
+ │   └─ AddressUnusable      the HTTP address is taken or not ours
+ ├─ InvalidInput             a caller sent something that is not allowed; names field, value, rule
+ ├─ StoreError               the queue's store
+ │   ├─ StoreUnavailable     try again later; nothing was changed
+ │   │   └─ StoreFull        the disk is full; nothing was changed
+ │   ├─ StoreTooNew          the schema is newer than this program
+ │   └─ ClaimLost            a completion came after the claim had been given away
+ ├─ EngineError              the child process that owns neonize
+ │   ├─ EngineGone           it ended; what was in flight has an unknown outcome
+ │   ├─ EngineTimeout        a command passed its deadline; its outcome is unknown
+ │   ├─ EngineRefused        it answered that it could not do the command
+ │   ├─ EngineStartFailed    it did not come up
+ │   └─ FrameError           a frame was malformed, oversized or of another version
+ ├─ PluginError              a bot plugin cannot be loaded
+ └─ SimulatorError           the loopback WhatsApp server (tests and demo only)
+
+Each carries `exit_code`, which the command line returns (BSD sysexits where one fits).
+"""
+
+from typing import ClassVar
+
+
+class BeaconError(Exception):
+    """Base of all errors raised on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class SettingsError(BeaconError):
+    """One or more settings are wrong; `problems` holds one sentence for each."""
+
+    exit_code = 78  # EX_CONFIG
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class StartError(BeaconError):
+    """The surroundings do not allow a start."""
+
+
+class DataDirUnusable(StartError):
+    """DATA_DIR cannot be created, entered or written."""
+
+    exit_code = 73  # EX_CANTCREAT
+
+
+class DataDirInUse(StartError):
+    """Another process holds DATA_DIR."""
+
+    exit_code = 75  # EX_TEMPFAIL
+
+
+class AddressUnusable(StartError):
+    """The HTTP address is in use or does not belong to this machine."""
+
+    exit_code = 69  # EX_UNAVAILABLE
+
+
+class InvalidInput(BeaconError):
+    """A caller's input breaks a rule. `field` is a path such as `messages[3].to`."""
+
+    exit_code = 65  # EX_DATAERR
+
+    def __init__(self, field: str, sentence: str) -> None:
+        super().__init__(f"{field}: {sentence}")
+        self.field = field
+        self.sentence = sentence
+
+
+class StoreError(BeaconError):
+    """The queue's store failed."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be used now; nothing was changed, try again later."""
+
+    exit_code = 75  # EX_TEMPFAIL
+
+
+class StoreFull(StoreUnavailable):
+    """The disk under the store is full; nothing was changed."""
+
+
+class StoreTooNew(StoreError):
+    """The store's schema is newer than this program."""
+
+    exit_code = 78  # EX_CONFIG
+
+
+class ClaimLost(StoreError):
+    """A completion came for a claim that is no longer held; nothing was changed."""
+
+
+class EngineError(BeaconError):
+    """The child process that owns neonize failed."""
+
+
+class EngineGone(EngineError):
+    """The engine ended; the outcome of what was in flight is unknown."""
+
+
+class EngineTimeout(EngineError):
+    """A command passed its deadline; its outcome is unknown."""
+
+
+class EngineStartFailed(EngineError):
+    """The engine ended or stayed silent before its first frame."""
+
+
+class FrameError(EngineError):
+    """A frame between parent and engine was malformed, oversized or of another version."""
+
+
+class EngineRefused(EngineError):
+    """The engine answered that it could not do the command; `text` is neonize's own words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+class PluginError(BeaconError):
+    """A bot plugin cannot be imported or has no commands."""
+
+    exit_code = 78  # EX_CONFIG
+
+
+class SimulatorError(BeaconError):
+    """The loopback WhatsApp server failed."""

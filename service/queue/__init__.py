@@ -1,0 +1,1 @@
+"""Outbound messages: kept before they are promised, sent in order, settled by receipts."""

@@ -1,0 +1,132 @@
+"""A message, its states, and which state may follow which.
+
+queued -> sending -> sent -> delivered -> read
+  ^  \\       |   \\-> unknown -> (receipt) delivered | (none in time) queued or held
+  |   \\      +-> queued (retry, backoff)   +-> dead (permanent error, attempts used up)
+  |    +-> expired, cancelled
+  +-- retry by hand from dead or held
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class State(StrEnum):
+    """Where a message is. Exactly one at a time, visible from outside."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    UNKNOWN = "unknown"  # handed to the engine, outcome not learned; receipts or time decide
+    SENT = "sent"  # the server has it: one tick
+    DELIVERED = "delivered"  # the recipient's device has it
+    READ = "read"
+    HELD = "held"  # outcome unknown and on_unknown is hold: a person decides
+    DEAD = "dead"  # permanent error, or attempts used up
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+LIVE: Final = frozenset({State.QUEUED, State.SENDING, State.UNKNOWN})
+"""States that hold back later messages of the same chat. `held` does not: it waits for a person, and
+a chat must not stand still for as long as that takes."""
+
+TRANSITIONS: Final[dict[State, frozenset[State]]] = {
+    State.QUEUED: frozenset({State.SENDING, State.EXPIRED, State.CANCELLED}),
+    State.SENDING: frozenset(
+        {State.QUEUED, State.SENT, State.UNKNOWN, State.DEAD, State.DELIVERED, State.READ}
+    ),
+    State.UNKNOWN: frozenset({State.DELIVERED, State.READ, State.QUEUED, State.HELD, State.DEAD}),
+    State.HELD: frozenset({State.QUEUED, State.CANCELLED, State.DELIVERED, State.READ}),
+    State.SENT: frozenset({State.DELIVERED, State.READ}),
+    State.DELIVERED: frozenset({State.READ}),
+    State.READ: frozenset(),
+    State.DEAD: frozenset({State.QUEUED}),
+    State.EXPIRED: frozenset(),
+    State.CANCELLED: frozenset(),
+}
+
+
+class OnUnknown(StrEnum):
+    """What to do when the outcome of a send stays unknown."""
+
+    RESEND = "resend"  # at least once: the recipient may see it twice
+    HOLD = "hold"  # at most once: wait for a person
+
+
+class SendResult(StrEnum):
+    """How an attempt ended; the closed set that classifies every error (metric label)."""
+
+    SENT = "sent"
+    NOT_CONNECTED = "not_connected"  # never left; burns no attempt
+    RETRYABLE = "retryable"
+    RATE_LIMITED = "rate_limited"
+    PERMANENT = "permanent"
+    UNKNOWN = "unknown"  # may have left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMessage:
+    """What a caller hands in, validated. Times are Unix seconds.
+
+    `chat` is a JID without device (`15550000001@s.whatsapp.net`, `...@lid`, `...@g.us`).
+    """
+
+    chat: str
+    text: str
+    priority: int = 5
+    not_before: float | None = None
+    expires_at: float | None = None
+    max_attempts: int = 10
+    on_unknown: OnUnknown = OnUnknown.RESEND
+    idempotency_key: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A kept message. Times are Unix seconds; `seq` is the order of acceptance."""
+
+    seq: int
+    id: str
+    chat: str
+    text: str
+    state: State
+    priority: int
+    attempts: int
+    max_attempts: int
+    on_unknown: OnUnknown
+    accepted_at: float
+    due_at: float
+    expires_at: float
+    idempotency_key: str | None
+    traceparent: str | None
+    secret: bytes
+    whatsapp_id: str | None
+    sent_at: float | None
+    delivered_at: float | None
+    read_at: float | None
+    finished_at: float | None
+    last_result: SendResult | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """What enqueue answers: the message, and whether this call made it."""
+
+    message: Message
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to send one message. `token` grows with every claim and fences its completion.
+
+    `behind` is the claim token of the message of the same chat that this worker has in flight
+    just before this one, if any: this one may only go out if that one did.
+    """
+
+    message: Message
+    token: int
+    behind: int | None

@@ -1,0 +1,84 @@
+"""What every queue store promises. One conformance suite checks it on each of them.
+
+All methods are safe to call from many tasks. Times are Unix seconds and are handed in, so that a
+test can move them. Every method raises StoreUnavailable (nothing was changed) when the store cannot
+be used, and StoreFull when the disk is full.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from service.queue.model import Claim, Enqueued, Message, NewMessage, SendResult, State
+
+
+class QueueStore(Protocol):
+    """Durable messages and their state machine, for one account."""
+
+    async def open(self) -> None:
+        """Connect, migrate under a lock, read the counts. Raises StoreTooNew."""
+
+    async def close(self) -> None:
+        """Finish what is running and release everything."""
+
+    async def enqueue(self, messages: Sequence[NewMessage], *, now: float) -> list[Enqueued]:
+        """Keep all of them in one commit that is on disk before this returns, in the order given.
+
+        A message whose idempotency key is already kept is not kept again: the first one is
+        answered with `created` false.
+        """
+
+    async def get(self, message_id: str) -> Message | None:
+        """One message by its id."""
+
+    async def claim(self, *, worker: str, now: float) -> Claim | None:
+        """Take the next message that may go out now, durably `sending` before this returns.
+
+        Next is: the highest priority, then the earliest accepted, among the heads of all chats. The
+        head of a chat is its first live message; a head that is not due, or `unknown`, holds back its
+        own chat and no other. One exception: behind a message that the same worker is
+        sending, the next of that chat may be claimed too (`Claim.behind`). Expired messages are
+        never claimed.
+        """
+
+    async def complete(self, claim: Claim, *, whatsapp_id: str, now: float) -> State:
+        """`sending` -> `sent`, or further where receipts came first. Raises ClaimLost."""
+
+    async def release(self, claim: Claim, *, now: float) -> None:
+        """`sending` -> `queued`, as if it had never been claimed: no attempt burned. Raises ClaimLost."""
+
+    async def fail(
+        self, claim: Claim, *, result: SendResult, error: str, retry_at: float | None, now: float
+    ) -> State:
+        """An attempt failed for sure: `queued` until `retry_at`, or `dead` when that is None or the
+        attempts are used up. Raises ClaimLost."""
+
+    async def mark_unknown(self, claim: Claim, *, whatsapp_id: str | None, error: str, now: float) -> State:
+        """`sending` -> `unknown`: it may have left. Receipts that came first win. Raises ClaimLost."""
+
+    async def orphans(self, *, worker: str) -> list[Claim]:
+        """Claims of workers other than this one: what a killed process left in `sending`."""
+
+    async def unknowns(self) -> list[Message]:
+        """Messages in `unknown`, earliest first."""
+
+    async def resolve_unknown(self, message_id: str, *, now: float) -> State:
+        """No receipt came in time: `queued` or `held`, as the message's `on_unknown` says."""
+
+    async def receive(self, whatsapp_ids: Sequence[str], *, state: State, at: float) -> list[Message]:
+        """A receipt: move each message with such an id to `delivered` or `read`, never back.
+
+        Answers the messages that moved. Ids that belong to no message yet are remembered for an hour,
+        because a receipt may come before the send returns.
+        """
+
+    async def expire(self, *, now: float) -> int:
+        """Move every queued message past its `expires_at` to `expired`; how many."""
+
+    async def next_due(self, *, now: float) -> float | None:
+        """When the earliest waiting head becomes due, if any is waiting."""
+
+    def counts(self) -> Mapping[State, int]:
+        """Messages by state, kept as numbers while rows move: O(1)."""
+
+    def oldest_queued_at(self) -> float | None:
+        """When the oldest message that is still queued was accepted: O(1) at a call."""

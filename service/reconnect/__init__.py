@@ -1,0 +1,1 @@
+"""Keeps the account connected: what happened, what is done about it, and what it says."""

@@ -1,0 +1,1 @@
+"""Registry, tracing, logging; no component logic."""
