@@ -52,11 +52,12 @@ class PairPhone(Command, frozen=True, tag="pair_phone"):
 class Send(Command, frozen=True, tag="send"):
     """Send one text to one chat (a JID).
 
-    `secret` is the 32-byte messageSecret that makes the send findable in whatsmeow's store. `behind`
-    names an earlier Send to the same chat: if that one did not succeed, this one is not begun and
-    is refused with `Refusal.SKIPPED`.
+    `secret` is the 32-byte messageSecret that makes the send findable in whatsmeow's store. `token` is
+    the sender's own number for it; `behind` is the token of an earlier Send to the same chat: if that
+    one did not succeed, this one is not begun and is refused with `Refusal.SKIPPED`.
     """
 
+    token: int
     chat: str
     text: str
     secret: bytes
