@@ -1,0 +1,100 @@
+"""One log line is one event with fields: JSON for machines, colours on a terminal.
+
+What the standard library logs (aiohttp, asyncio) goes the same way. Lines carry the ids of the current
+trace (OpenTelemetry, "Trace Context in non-OTLP Log Formats"). Logs go to stderr; stdout is for people.
+"""
+
+import logging
+import re
+import sys
+from typing import TextIO
+
+import structlog
+from opentelemetry import trace
+from prometheus_client import CollectorRegistry, Counter
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from service.config import LogFormat, LogLevel
+
+_LEVELS = ("debug", "info", "warning", "error", "critical")
+_LONG_NUMBER = re.compile(r"\d{7,}")
+
+
+def configure(log_format: LogFormat, level: LogLevel, *, stream: TextIO = sys.stderr) -> None:
+    """Set up structlog and the standard library's root logger. May be called again."""
+    console = log_format is LogFormat.CONSOLE or (log_format is LogFormat.AUTO and stream.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _trace_ids,
+        _count,
+    ]
+    last: list[Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        if console
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, _hide_numbers],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.value.upper())
+
+
+class LogMetrics:
+    """How many lines were written, by level."""
+
+    def __init__(self, registry: CollectorRegistry, account: str) -> None:
+        counter = Counter(
+            "whatsapp_log_messages", "Log lines written.", ["account", "level"], registry=registry
+        )
+        self.by_level = {level: counter.labels(account, level) for level in _LEVELS}
+
+
+_metrics: LogMetrics | None = None
+
+
+def count_into(metrics: LogMetrics | None) -> None:
+    """Count lines into these metrics from now on (a process has one log)."""
+    global _metrics  # noqa: PLW0603 - the standard library's logging is one for the process as well
+    _metrics = metrics
+
+
+def _count(_: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    if _metrics is not None:
+        level = event.get("level", method)
+        if level in _metrics.by_level:
+            _metrics.by_level[level].inc()
+    return event
+
+
+def _trace_ids(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = trace.format_trace_id(context.trace_id)
+        event["span_id"] = trace.format_span_id(context.span_id)
+        event["trace_flags"] = int(context.trace_flags)
+    return event
+
+
+def _hide_numbers(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Other libraries' sentences may carry what a user typed; a phone number must not stay in them."""
+    event["event"] = _LONG_NUMBER.sub("#", str(event["event"]))
+    return event

@@ -1,0 +1,44 @@
+"""The one registry of an application: process metrics and what was built. Components add their own."""
+
+import platform
+import sqlite3
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.process_collector import ProcessCollector
+
+import service
+
+
+def build_registry(account: str) -> CollectorRegistry:
+    """A registry with process, garbage collector and build metrics in it.
+
+    `_created` series are turned off: Prometheus would store each as a series of its own.
+    """
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    registry = CollectorRegistry(auto_describe=True)
+    ProcessCollector(registry=registry)
+    GCCollector(registry=registry)
+    facts = {
+        "version": service.__version__,
+        "python_version": platform.python_version(),
+        "neonize_version": distribution_version("neonize"),
+        "sqlite_version": sqlite3.sqlite_version,
+    }
+    info = Gauge(
+        "whatsapp_build_info",
+        "What is running; always 1, the facts are in the labels.",
+        ["account", *facts],
+        registry=registry,
+    )
+    info.labels(account=account, **facts).set(1)
+    return registry
+
+
+def distribution_version(name: str) -> str:
+    """The installed version of a distribution, or `unknown`; never imports it."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
