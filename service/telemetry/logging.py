@@ -28,13 +28,15 @@ def configure(log_format: LogFormat, level: LogLevel, *, stream: TextIO = sys.st
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,  # plain frames: locals would show what people wrote
         _trace_ids,
+        _hide_numbers,
         _count,
     ]
     last: list[Processor] = (
         [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
         if console
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[
@@ -49,7 +51,7 @@ def configure(log_format: LogFormat, level: LogLevel, *, stream: TextIO = sys.st
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, _hide_numbers],
+            foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
@@ -95,6 +97,8 @@ def _trace_ids(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def _hide_numbers(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Other libraries' sentences may carry what a user typed; a phone number must not stay in them."""
-    event["event"] = _LONG_NUMBER.sub("#", str(event["event"]))
+    """Other libraries' sentences and exceptions may quote a phone number; it must not stay in them."""
+    for key in ("event", "exception"):
+        if isinstance(text := event.get(key), str):
+            event[key] = _LONG_NUMBER.sub("#", text)
     return event
