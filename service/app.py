@@ -1,0 +1,236 @@
+"""Builds the components, introduces them to each other, runs them, and takes them down in order.
+
+Order of a start: folder, log, queue, HTTP, and only then WhatsApp, so that health can be asked and
+messages are accepted before a connection exists. Order of a stop: readiness, new sends, the send in
+flight, the engine, HTTP, the queue, traces.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import SystemRandom
+from types import FrameType
+
+import structlog
+from aiohttp import web
+from opentelemetry.sdk.trace import TracerProvider
+
+from service import terminal
+from service.bot.bot import Bot
+from service.bot.builtin import add_builtin_commands
+from service.bot.metrics import BotMetrics
+from service.bot.plugins import load_plugins
+from service.bot.router import Router
+from service.clock import SystemClock
+from service.config import Settings
+from service.datadir import DataDir
+from service.engine.metrics import EngineMetrics
+from service.engine.process import EngineProcess
+from service.engine.protocol import AnyEvent, MessageReceived, Receipt
+from service.engine.session import SessionFile
+from service.errors import AddressUnusable
+from service.queue.dispatcher import Dispatcher
+from service.queue.metrics import QueueMetrics
+from service.queue.outbox import Outbox
+from service.queue.sqlite import SqliteStore
+from service.reconnect.backoff import Backoff
+from service.reconnect.metrics import ReconnectMetrics
+from service.reconnect.probe import Probe
+from service.reconnect.status import State, Status
+from service.reconnect.supervisor import Supervisor
+from service.telemetry import logging, tracing
+from service.telemetry.pseudonym import Pseudonyms
+from service.telemetry.registry import build_registry
+from service.web.application import build
+from service.web.health import Health
+from service.web.metrics import WebMetrics
+
+log = structlog.get_logger(__name__)
+
+SEND_GRACE_S = 15.0
+"""How long a stop waits for the send in flight: Heroku kills 30 s after its SIGTERM."""
+
+FLUSH_S = 3.0
+SECRET_VARIABLES = frozenset({"API_TOKEN", "METRICS_TOKEN", "DATABASE_URL", "OTEL_EXPORTER_OTLP_HEADERS"})
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCommand:
+    """How the engine is started: its argv and what it finds in its environment beside ours."""
+
+    entry: Sequence[str] = (sys.executable, "-m", "service.engine.child")
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def full_environment(self) -> dict[str, str]:
+        """Our environment without what the engine has no use for and must not leak."""
+        return {k: v for k, v in os.environ.items() if k not in SECRET_VARIABLES} | dict(self.environment)
+
+
+def run(settings: Settings, *, engine: EngineCommand | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code. Raises StartError, StoreError, PluginError."""
+    logging.configure(settings.log_format, settings.log_level)
+    with DataDir(settings.data_dir) as data:
+        asyncio.run(_serve(settings, data, engine or EngineCommand()))
+    return 0
+
+
+async def _serve(settings: Settings, data: DataDir, engine: EngineCommand) -> None:
+    stop = Stop(asyncio.get_running_loop())
+    async with _build(settings, data, engine) as service:
+        with stop:
+            await service.run_until(stop)
+
+
+class Stop:
+    """SIGTERM and SIGINT: the first asks for a graceful stop, a second one skips to the end."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.asked = asyncio.Event()
+        self.hurry = asyncio.Event()
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._signal, number)
+
+    def __exit__(self, *_: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.remove_signal_handler(number)
+            signal.signal(number, _already_stopping)
+
+    def _signal(self, number: signal.Signals) -> None:
+        log.info("service.signal", signal=number.name, hurry=self.asked.is_set())
+        (self.hurry if self.asked.is_set() else self.asked).set()
+
+
+def _already_stopping(_: int, __: FrameType | None) -> None:
+    """The end is near; a third Ctrl-C must not leave a traceback."""
+
+
+@dataclass
+class Service:
+    """All components, wired."""
+
+    settings: Settings
+    supervisor: Supervisor
+    dispatcher: Dispatcher
+    bot: Bot
+    health: Health
+    web: web.Application
+    provider: TracerProvider
+
+    async def run_until(self, stop: Stop) -> None:
+        """Listen, run every component, and stop in order when asked.
+
+        Raises AddressUnusable. A component that ends with an error ends the service with that error.
+        """
+        runner = web.AppRunner(self.web, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await self._listen(runner)
+            async with asyncio.TaskGroup() as tasks:
+                running = [
+                    tasks.create_task(self.dispatcher.run(), name="dispatcher"),
+                    tasks.create_task(self.bot.run(), name="bot"),
+                    tasks.create_task(self.supervisor.run(), name="supervisor"),
+                ]
+                await stop.asked.wait()
+                self.health.shutting_down = True
+                await self._finish_sends(stop.hurry)
+                await self.supervisor.stop()
+                for task in running:
+                    task.cancel()
+        finally:
+            await runner.cleanup()
+            await asyncio.to_thread(tracing.flush, self.provider, timeout_s=FLUSH_S)
+            log.info("service.stopped")
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        host, port = self.settings.listen_on, self.settings.port
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise AddressUnusable(
+                f"HOST={host or '*'} PORT={port}: must be a free address of this machine ({error.strerror})"
+            ) from error
+        url = f"http://{host or '127.0.0.1'}:{runner.addresses[0][1]}/"
+        log.info("service.listening", url=url)
+        person = terminal.Terminal(sys.stdout)
+        person.welcome(url=url, token_needed=self.settings.api_token is not None)
+        self.supervisor.subscribe(person.show)
+
+    async def _finish_sends(self, hurry: asyncio.Event) -> None:
+        finishing = asyncio.create_task(self.dispatcher.stop())
+        hurried = asyncio.create_task(hurry.wait())
+        done, pending = await asyncio.wait(
+            {finishing, hurried}, timeout=SEND_GRACE_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in pending:
+            task.cancel()
+        if finishing not in done:
+            log.warning("service.send_abandoned", hurry=hurry.is_set())
+
+
+@asynccontextmanager
+async def _build(settings: Settings, data: DataDir, engine: EngineCommand) -> AsyncIterator[Service]:
+    account, clock, rng = settings.account, SystemClock(), SystemRandom()
+    registry = build_registry(account)
+    logging.count_into(logging.LogMetrics(registry, account))
+    provider = tracing.build_provider(account)
+    tracer = provider.get_tracer("beacon")
+    pseudonyms = Pseudonyms(data.secret("pseudonym.key"))
+    proxy = settings.whatsapp_proxy.get_secret_value() if settings.whatsapp_proxy else None
+
+    session = SessionFile(data.session)
+    engine_metrics = EngineMetrics(registry, account)
+
+    def spawn(on_event: "EventListener") -> EngineProcess:
+        return EngineProcess(
+            entry=engine.entry,
+            environment=engine.full_environment(),
+            on_event=on_event,
+            metrics=engine_metrics,
+            clock=clock,
+        )
+
+    supervisor = Supervisor(
+        spawn=spawn,
+        session=session,
+        device_name=settings.device_name,
+        proxy=proxy,
+        probe=Probe(proxy),
+        backoff=Backoff(),
+        clock=clock,
+        rng=rng,
+        metrics=ReconnectMetrics(registry, account),
+        tracer=tracer,
+    )
+    store = SqliteStore(data.queue)
+    await store.open()
+    try:
+        queue_metrics = QueueMetrics(registry, account)
+        dispatcher = Dispatcher(
+            store=store,
+            send=supervisor.send,
+            find_message_id=session.find_message_id,
+            worker=f"{os.getpid()}",
+            unknown_wait_s=settings.unknown_wait,
+            clock=clock,
+            rng=rng,
+            metrics=queue_metrics,
+            tracer=tracer,
+            pseudonyms=pseudonyms,
+        )
+        outbox = Outbox(store=store, wake=dispatcher.wake, clock=clock, metrics=queue_metrics, tracer=tracer)
+        router = Router(prefix=settings.bot_prefix)
+        add_builtin_commands(router)
+        load_plugins(router, settings.bot_plugins)
+        bot = Bot(router=router)
+        yield Service()
+    finally:
+        await store.close()

@@ -1,0 +1,140 @@
+"""The service as a process of its own, seen as its users see it: through HTTP and signals."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import aiohttp
+import psutil
+
+from service.config import Settings
+from service.errors import SimulatorError
+
+STARTUP_S: Final = 60.0
+POLL_S: Final = 0.05
+DELIVERED: Final = frozenset({"delivered", "read"})
+
+
+class Host:
+    """`beacon demo --external` in a child process. Use as an async context manager."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], *, quiet: bool) -> None:
+        self.url = f"http://127.0.0.1:{_free_port()}"
+        self._log = folder / "service.log"
+        self._quiet = quiet
+        self._environment = {
+            **{
+                name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields
+            },
+            **environment,
+            "DATA_DIR": str(folder / "service"),
+            "HOST": "127.0.0.1",
+            "PORT": self.url.rpartition(":")[2],
+        }
+        self._process: asyncio.subprocess.Process | None = None
+        self._http = aiohttp.ClientSession(self.url, timeout=aiohttp.ClientTimeout(total=30))
+
+    async def __aenter__(self) -> "Host":
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.close()
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+            await self._process.wait()
+
+    async def start(self) -> None:
+        """Start the process and wait until it answers. Raises SimulatorError with the end of its log."""
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "service", "demo", "--external"),
+                env=self._environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log if self._quiet else None,
+                stderr=log if self._quiet else None,
+                start_new_session=self._quiet,
+            )
+        await self.until(lambda _: True, timeout_s=STARTUP_S)
+
+    async def kill(self) -> None:
+        """SIGKILL the whole service."""
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+
+    def kill_engine(self) -> None:
+        """SIGKILL the child that owns neonize."""
+        assert self._process is not None
+        for child in psutil.Process(self._process.pid).children():
+            child.send_signal(signal.SIGKILL)
+
+    async def wait(self) -> int:
+        """The exit code, once it has ended."""
+        assert self._process is not None
+        return await self._process.wait()
+
+    async def post(self, messages: Sequence[Mapping[str, str]]) -> list[str]:
+        """Hand in messages as one request; the ids of those that were accepted."""
+        async with self._http.post("/api/v1/messages", json={"messages": messages}) as response:
+            if response.status != 202:
+                raise SimulatorError(f"the service answered {response.status}: {await response.text()}")
+            return [message["id"] for message in (await response.json())["messages"]]
+
+    async def session(self) -> dict[str, Any]:
+        """What GET /api/v1/session answers."""
+        async with self._http.get("/api/v1/session") as response:
+            response.raise_for_status()
+            answer: dict[str, Any] = await response.json()
+            return answer
+
+    async def until_delivered(self, message_id: str) -> None:
+        """Wait until the service itself says that this message was delivered."""
+        state = ""
+        while state not in DELIVERED:
+            async with self._http.get(f"/api/v1/messages/{message_id}") as response:
+                response.raise_for_status()
+                state = (await response.json())["state"]
+            if state not in DELIVERED:
+                await asyncio.sleep(POLL_S)
+
+    async def until(
+        self, condition: Callable[[dict[str, Any]], bool], *, timeout_s: float = 60.0
+    ) -> dict[str, Any]:
+        """Ask for the session until the condition holds; raises SimulatorError when it does not."""
+        last: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    if self._process is not None and self._process.returncode is not None:
+                        raise SimulatorError(f"the service ended: {self._last_words()}")
+                    try:
+                        last = await self.session()
+                    except aiohttp.ClientError:
+                        last = {}
+                    if last and condition(last):
+                        return last
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError as error:
+            raise SimulatorError(
+                f"after {timeout_s:.0f} s the service still says {json.dumps(last)}: {self._last_words()}"
+            ) from error
+
+    def _last_words(self) -> str:
+        return self._log.read_text(errors="replace")[-2000:] if self._log.exists() else ""
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
