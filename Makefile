@@ -15,7 +15,7 @@ FOREGROUND := if [ -t 0 ]; then set -m; fi;
 .DELETE_ON_ERROR:
 .PHONY: help setup setup-dev run demo test check format bench lock clean
 
-help: ## what there is
+help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 setup: $(VENV)/.ready ## environment for run and demo
