@@ -5,6 +5,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -101,13 +102,19 @@ class Settings(BaseSettings):
     @classmethod
     def _digits(cls, numbers: tuple[str, ...]) -> tuple[str, ...]:
         plain = tuple(number.removeprefix("+").replace(" ", "").replace("-", "") for number in numbers)
-        if wrong := [
-            number
-            for number in plain
-            if not (number.isascii() and number.isdigit() and 7 <= len(number) <= 15)
-        ]:
-            raise ValueError(f"{', '.join(wrong)}: must be phone numbers of 7 to 15 digits with country code")
+        if not all(number.isascii() and number.isdigit() and 7 <= len(number) <= 15 for number in plain):
+            raise ValueError("must be phone numbers of 7 to 15 digits with country code, separated by commas")
         return plain
+
+    @field_validator("tz")
+    @classmethod
+    def _zone(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                ZoneInfo(value)
+            except (ZoneInfoNotFoundError, ValueError) as error:
+                raise ValueError("must be a time zone such as Europe/Berlin") from error
+        return value
 
     @field_validator("whatsapp_proxy")
     @classmethod

@@ -1,0 +1,74 @@
+"""Settings: a laptop needs none, a wrong one is named together with all the others."""
+
+import re
+
+import pytest
+
+from service import config
+from service.config import Settings
+from service.errors import SettingsError
+
+TOKEN = "0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_every_setting_has_a_default() -> None:
+    settings = config.load()
+    assert settings.port == 8000
+    assert settings.listen_on == "127.0.0.1"
+
+
+def test_with_a_token_it_listens_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_TOKEN", TOKEN)
+    assert config.load().listen_on is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
+def test_loopback_needs_no_token(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("HOST", host)
+    assert config.load().listen_on == host
+
+
+def test_a_secret_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_TOKEN", "sesame")
+    monkeypatch.setenv("WHATSAPP_PROXY", "ftp://user:sesame@host")
+    with pytest.raises(SettingsError) as caught:
+        config.load()
+    assert "sesame" not in str(caught.value)
+    monkeypatch.setenv("API_TOKEN", TOKEN)
+    monkeypatch.delenv("WHATSAPP_PROXY")
+    assert TOKEN not in repr(config.load())
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOT_ADMINS", "+1 202-555-0101, 12025550102,")
+    monkeypatch.setenv("BOT_PLUGINS", "one,two.three")
+    settings = config.load()
+    assert settings.bot_admins == ("12025550101", "12025550102")
+    assert settings.bot_plugins == ("one", "two.three")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("PORT", "http", "PORT=http: input should be a valid integer"),
+        ("PORT", "65536", "PORT=65536: input should be less than or equal to 65535"),
+        ("ACCOUNT", "+12025550100", "ACCOUNT=+12025550100: string should match pattern"),
+        ("BOT_PREFIX", "////", "BOT_PREFIX=////: string should have at most 3 characters"),
+        ("UNKNOWN_WAIT", "0", "UNKNOWN_WAIT=0: input should be greater than or equal to 0.1"),
+        ("LOG_FORMAT", "xml", "LOG_FORMAT=xml: input should be 'auto', 'json' or 'console'"),
+        ("BOT_ADMINS", "ann", "BOT_ADMINS=ann: must be phone numbers of 7 to 15 digits"),
+        ("TZ", "Mars/Olympus", "TZ=Mars/Olympus: must be a time zone such as Europe/Berlin"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"^{re.escape(sentence)}"):
+        config.load()
