@@ -78,6 +78,12 @@ class Host:
         for child in psutil.Process(self._process.pid).children():
             child.send_signal(signal.SIGKILL)
 
+    def memory(self) -> tuple[int, int]:
+        """Resident bytes of the service and of its engine."""
+        assert self._process is not None
+        service = psutil.Process(self._process.pid)
+        return service.memory_info().rss, sum(child.memory_info().rss for child in service.children())
+
     async def wait(self) -> int:
         """The exit code, once it has ended."""
         assert self._process is not None

@@ -1,0 +1,123 @@
+"""Sends per second and memory: the whole service beside a bare neonize loop, in one run.
+
+The WhatsApp server runs in this process, each client in its own. The recipient is a real client. Rates are
+taken from the client's own clock for the bare loop, and at the server (first to last message) for the
+service, whose clients only see that a message was accepted.
+"""
+
+import asyncio
+import os
+import statistics
+import sys
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from service.demo.check import pair
+from service.demo.host import Host
+from service.demo.people import BEACON, contact
+from service.engine.session import SessionFile
+from service.simulator.server import Simulator
+
+ANN: Final = "15550000001"
+BARE: Final = {"as_it_comes": "15550000011", "wal": "15550000012"}
+BATCH: Final = 500
+MIB: Final = 1 << 20
+
+
+class Bare:
+    """The bare loop in a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def line(self, word: str) -> str:
+        """What follows this word on the next line that starts with it."""
+        assert self.process.stdout is not None
+        while text := (await self.process.stdout.readline()).decode():
+            if text.startswith(word):
+                return text.removeprefix(word).strip()
+        raise RuntimeError(f"the bare loop ended before it said {word}")
+
+    async def send(self, count: int) -> float:
+        """Send that many; messages per second."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{ANN} {count}\n".encode())
+        return count / float(await self.line("DONE"))
+
+
+async def start_bare(simulator: Simulator, folder: Path, name: str, phone: str) -> Bare:
+    """A paired bare loop; with `wal` its database is put in that mode before its first start."""
+    database = folder / f"bare-{name}.db"
+    if name == "wal":
+        SessionFile(database).prepare()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.bench.bare", "--database", str(database), "--proxy", simulator.proxy),
+        env={**os.environ, **simulator.environment()},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    bare = Bare(process)
+    await simulator.scan(await bare.line("QR"), phone)
+    await bare.line("CONNECTED")
+    return bare
+
+
+async def send_through(host: Host, simulator: Simulator, count: int) -> float:
+    """Messages per second from the first to the last that the server took from the service."""
+    account = simulator.accounts[BEACON]
+    before = account.sent
+    for start in range(0, count, BATCH):
+        texts = range(start, min(start + BATCH, count))
+        await host.post([{"to": ANN, "text": f"message {i}"} for i in texts])
+    await simulator.wait_for(lambda: account.sent > before, timeout_s=60)
+    first, at_first = time.perf_counter(), account.sent
+    await simulator.wait_for(lambda: account.sent >= before + count, timeout_s=600)
+    return (before + count - at_first) / (time.perf_counter() - first)
+
+
+async def measure(folder: Path, *, sends: int, rounds: int, many: int) -> dict[str, Any]:
+    """All figures of this benchmark, by name."""
+    async with AsyncExitStack() as stack:
+        simulator = await stack.enter_async_context(Simulator(folder))
+        await stack.enter_async_context(
+            contact("Ann", ANN, simulator=simulator, folder=folder, heard=lambda: None)
+        )
+        host = await stack.enter_async_context(Host(folder, simulator.environment(), quiet=True))
+        await pair(host, simulator)
+        bare = {name: await start_bare(simulator, folder, name, phone) for name, phone in BARE.items()}
+        idle = host.memory()
+        for loop in bare.values():
+            await loop.send(20)
+        await send_through(host, simulator, 20)
+
+        rates: dict[str, list[float]] = {"service": [], **{name: [] for name in bare}}
+        for _ in range(rounds):
+            for name, loop in bare.items():
+                rates[name].append(await loop.send(sends))
+            rates["service"].append(await send_through(host, simulator, sends))
+        await send_through(host, simulator, max(0, many - (rounds * sends + 20)))
+        after = host.memory()
+        for loop in bare.values():
+            loop.process.kill()
+            await loop.process.wait()
+        return {
+            "sends_per_second": {name: [round(rate) for rate in all_] for name, all_ in rates.items()},
+            "service_to_bare": _ratio(rates, "as_it_comes"),
+            "service_to_bare_wal": _ratio(rates, "wal"),
+            "messages": many,
+            "parent_mb_idle": _mb(idle[0]),
+            "engine_mb_idle": _mb(idle[1]),
+            "parent_mb_after": _mb(after[0]),
+            "engine_mb_after": _mb(after[1]),
+        }
+
+
+def _ratio(rates: dict[str, list[float]], other: str) -> float:
+    return round(statistics.median(a / b for a, b in zip(rates["service"], rates[other], strict=True)), 2)
+
+
+def _mb(size_bytes: int) -> float:
+    return round(size_bytes / MIB, 1)
