@@ -1,1 +1,1 @@
-"""What the bot answers: a command router, the built-in commands and plugins."""
+"""What the bot answers: a command router, built-in commands, plugins."""
