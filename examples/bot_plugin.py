@@ -12,7 +12,7 @@ import re
 
 from service.bot.router import Context, Router
 
-DICE = re.compile(r"(\d{1,2})d(\d{1,3})")
+DICE = re.compile(r"([1-9]\d?)d([1-9]\d{0,2})")
 
 
 def register(router: Router) -> None:
@@ -21,9 +21,10 @@ def register(router: Router) -> None:
     @router.command("roll", help="Roll dice, for example: roll 2d6")
     async def roll(context: Context) -> None:
         asked = DICE.fullmatch(context.text or "1d6")
-        if asked is None or 0 in (number := int(asked[1]), sides := int(asked[2])):
+        if asked is None:
             await context.reply("Say how many dice with how many sides, for example: 2d6")
             return
+        number, sides = int(asked[1]), int(asked[2])
         rolled = [random.randint(1, sides) for _ in range(number)]  # noqa: S311 - a game, no secret
         await context.reply(f"{' + '.join(map(str, rolled))} = {sum(rolled)}")
 

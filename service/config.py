@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     def _proxy(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
             parts = urlsplit(value.get_secret_value())
-            if parts.scheme not in {"http", "https", "socks5"} or not parts.hostname:
+            if parts.scheme not in {"http", "https", "socks5"} or not parts.hostname or parts.port == 0:
                 raise ValueError("must be http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")
         return value
 

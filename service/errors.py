@@ -19,6 +19,10 @@ BeaconError
  │   ├─ EngineStartFailed    it did not come up
  │   └─ FrameError           a frame was malformed, oversized or of another version
  ├─ PluginError              a bot plugin cannot be loaded
+ ├─ ApiError                 a running service did not do what the command line asked of it
+ │   ├─ ApiUnreachable       nothing that speaks Beacon's API answers there
+ │   ├─ ApiDenied            the token is missing or wrong
+ │   └─ ApiRefused           it answered with a problem; nothing was changed
  └─ SimulatorError           the loopback WhatsApp server (tests and demo only)
 
 Each carries `exit_code`, which the command line returns (BSD sysexits where one fits).
@@ -132,6 +136,28 @@ class PluginError(BeaconError):
     """A bot plugin cannot be imported or has no commands."""
 
     exit_code = 78  # EX_CONFIG
+
+
+class ApiError(BeaconError):
+    """A running service did not do what the command line asked of it."""
+
+
+class ApiUnreachable(ApiError):
+    """Nothing that speaks Beacon's API answers at the address."""
+
+    exit_code = 69  # EX_UNAVAILABLE
+
+
+class ApiDenied(ApiError):
+    """The token is missing or wrong."""
+
+    exit_code = 77  # EX_NOPERM
+
+
+class ApiRefused(ApiError):
+    """The service answered with a problem; nothing was changed."""
+
+    exit_code = 65  # EX_DATAERR
 
 
 class SimulatorError(BeaconError):

@@ -1,0 +1,108 @@
+"""A running Beacon, asked over its HTTP API by the command line."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPException
+from typing import Any, Final
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
+
+from service.config import LOOPBACK
+from service.errors import ApiDenied, ApiRefused, ApiUnreachable, InvalidInput
+
+TIMEOUT_S: Final = 15.0
+POLL_S: Final = 0.25
+
+ARRIVED: Final = frozenset({"delivered", "read"})
+ENDED: Final = ARRIVED | {"held", "dead", "expired", "cancelled"}
+"""States that stay as they are unless a person or a receipt changes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """The service at `url`; raises InvalidInput unless that is http or https. `token` is its API_TOKEN."""
+
+    url: str
+    token: str | None = None
+
+    def __post_init__(self) -> None:
+        if urlsplit(self.url).scheme not in {"http", "https"}:
+            raise InvalidInput("url", f"{self.url}: must begin with http:// or https://")
+
+    def send(self, to: str, text: str, *, idempotency_key: str | None = None) -> dict[str, Any]:
+        """Hand in one message. Returns the API's answer, with `id`, `state` and `created`.
+
+        Raises ApiUnreachable, ApiDenied, ApiRefused.
+        """
+        body = {"to": to, "text": text}
+        if idempotency_key is not None:
+            body["idempotency_key"] = idempotency_key
+        return self._ask("POST", "/api/v1/messages", body)
+
+    def message(self, message_id: str) -> dict[str, Any]:
+        """What is known of a message. Raises as `send` does."""
+        return self._ask("GET", f"/api/v1/messages/{message_id}", None)
+
+    def wait(
+        self,
+        message_id: str,
+        *,
+        timeout_s: float,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> dict[str, Any]:
+        """The message once it has arrived or ended otherwise, or as it is after `timeout_s` seconds."""
+        deadline = monotonic() + timeout_s
+        while True:
+            known = self.message(message_id)
+            if known["state"] in ENDED or monotonic() >= deadline:
+                return known
+            sleep(POLL_S)
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+        request = Request(  # noqa: S310 - __post_init__ allows http and https only
+            self.url.rstrip("/") + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Accept": "application/json", "Content-Type": "application/json"},
+        )
+        if self.token:
+            request.add_header("Authorization", f"Bearer {self.token}")
+        try:
+            with self._opener().open(request, timeout=TIMEOUT_S) as response:
+                answer = json.load(response)
+        except HTTPError as error:
+            with error:
+                raise self._refusal(error) from None
+        except (OSError, HTTPException, ValueError) as error:
+            raise ApiUnreachable(
+                f"{self.url}: no Beacon answers there ({_reason(error)}). Start it with `beacon run`, "
+                "or name the right one with --url."
+            ) from error
+        if not isinstance(answer, dict) or "state" not in answer:
+            raise ApiUnreachable(f"{self.url}: something answers there, but it is not Beacon")
+        return answer
+
+    def _opener(self) -> OpenerDirector:
+        """A proxy for the way out must not be asked for a service on this machine."""
+        if urlsplit(self.url).hostname in {LOOPBACK, "localhost", "::1"}:
+            return build_opener(ProxyHandler({}))
+        return build_opener()
+
+    def _refusal(self, error: HTTPError) -> ApiDenied | ApiRefused:
+        if error.code == HTTPStatus.UNAUTHORIZED:
+            return ApiDenied(f"{self.url}: the token is missing or wrong; set API_TOKEN or give --token")
+        try:
+            problem = json.load(error)
+            sentence = f"{problem['title']}: {problem['detail']}"
+        except (OSError, ValueError, LookupError, TypeError):
+            sentence = f"HTTP {error.code} {error.reason}"
+        return ApiRefused(f"{self.url}: {sentence}")
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "reason", None) or error) or type(error).__name__
