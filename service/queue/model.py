@@ -5,11 +5,15 @@ queued -> sending -> sent -> delivered -> read
   |   \\      +-> queued (retry, backoff)   +-> dead (permanent error, attempts used up)
   |    +-> expired, cancelled
   +-- retry by hand from dead or held
+
+A receipt is the truth: from wherever a message stands it leads to delivered or read, because an
+attempt whose outcome was unknown may turn out, late, to have arrived.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 
 class State(StrEnum):
@@ -31,20 +35,39 @@ LIVE: Final = frozenset({State.QUEUED, State.SENDING, State.UNKNOWN})
 """States that hold back later messages of the same chat. `held` does not: it waits for a person, and
 a chat must not stand still for as long as that takes."""
 
+SETTLED: Final = frozenset(
+    {State.SENT, State.DELIVERED, State.READ, State.DEAD, State.EXPIRED, State.CANCELLED}
+)
+"""States in which nothing more is done for a message; `finished_at` says since when, retention counts
+from there."""
+
+_PROVEN: Final = frozenset({State.DELIVERED, State.READ})
+
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {
-    State.QUEUED: frozenset({State.SENDING, State.EXPIRED, State.CANCELLED}),
-    State.SENDING: frozenset(
-        {State.QUEUED, State.SENT, State.UNKNOWN, State.DEAD, State.DELIVERED, State.READ}
-    ),
-    State.UNKNOWN: frozenset({State.DELIVERED, State.READ, State.QUEUED, State.HELD, State.DEAD}),
-    State.HELD: frozenset({State.QUEUED, State.CANCELLED, State.DELIVERED, State.READ}),
-    State.SENT: frozenset({State.DELIVERED, State.READ}),
+    State.QUEUED: frozenset({State.SENDING, State.EXPIRED, State.CANCELLED}) | _PROVEN,
+    State.SENDING: frozenset({State.QUEUED, State.SENT, State.UNKNOWN, State.DEAD}) | _PROVEN,
+    State.UNKNOWN: frozenset({State.QUEUED, State.HELD, State.DEAD}) | _PROVEN,
+    State.HELD: frozenset({State.QUEUED, State.CANCELLED}) | _PROVEN,
+    State.SENT: _PROVEN,
     State.DELIVERED: frozenset({State.READ}),
     State.READ: frozenset(),
-    State.DEAD: frozenset({State.QUEUED}),
-    State.EXPIRED: frozenset(),
-    State.CANCELLED: frozenset(),
+    State.DEAD: frozenset({State.QUEUED}) | _PROVEN,
+    State.EXPIRED: _PROVEN,
+    State.CANCELLED: _PROVEN,
 }
+
+DEFAULT_TTL_S: Final = 86_400.0
+"""How long a message may wait to go out when its caller says nothing, from when it may."""
+
+RETENTION_S: Final[dict[State, float]] = {
+    State.SENT: 48 * 3600.0,  # the recipient's device may ask for the message again
+    State.DELIVERED: 48 * 3600.0,
+    State.READ: 48 * 3600.0,
+    State.DEAD: 30 * 86_400.0,  # a person may want to look, and send it again
+    State.EXPIRED: 30 * 86_400.0,
+    State.CANCELLED: 48 * 3600.0,
+}
+"""How long a settled message is kept at least, from `finished_at`. Others are kept without limit."""
 
 
 class OnUnknown(StrEnum):
@@ -67,7 +90,7 @@ class SendResult(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewMessage:
-    """What a caller hands in, validated. Times are Unix seconds.
+    """What a caller hands in, validated. Times are Unix seconds; priority 9 goes before 0.
 
     `chat` is a JID without device (`15550000001@s.whatsapp.net`, `...@lid`, `...@g.us`).
     """
@@ -85,7 +108,12 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A kept message. Times are Unix seconds; `seq` is the order of acceptance."""
+    """A kept message. Times are Unix seconds; `seq` is the order of acceptance.
+
+    `attempts` counts attempts that have ended and may have reached the server. `secret` is new for
+    each of them, so that an id found by it belongs to the last one. `worker` is set while `sending`;
+    `claim_token` as long as a claim may still be completed.
+    """
 
     seq: int
     id: str
@@ -109,6 +137,9 @@ class Message:
     finished_at: float | None
     last_result: SendResult | None
     last_error: str | None
+    claim_token: int | None = None
+    worker: str | None = None
+    claimed_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +161,15 @@ class Claim:
     message: Message
     token: int
     behind: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipted:
+    """A message that a receipt moved, as it is now, and the state that it came from."""
+
+    message: Message
+    before: State
+
+
+Moves: TypeAlias = Mapping[tuple[State | None, State | None], int]
+"""How many messages went from one state to another; None is outside of the store."""

@@ -1,18 +1,22 @@
 """What every queue store promises. One conformance suite checks it on each of them.
 
-All methods are safe to call from many tasks. Times are Unix seconds and are handed in, so that a
-test can move them. Every method raises StoreUnavailable (nothing was changed) when the store cannot
-be used, and StoreFull when the disk is full.
+All methods are safe to call from many tasks; calls made in one turn of the event loop take effect in
+the order made. Times are Unix seconds and are handed in, so that a test can move them. Every method
+raises StoreUnavailable (nothing was changed) when the store cannot be used, and StoreFull when the
+disk is full.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from service.queue.model import Claim, Enqueued, Message, NewMessage, SendResult, State
+from service.queue.model import Claim, Enqueued, Message, Moves, NewMessage, Receipted, SendResult, State
 
 
 class QueueStore(Protocol):
-    """Durable messages and their state machine, for one account."""
+    """Durable messages and their state machine, for one account.
+
+    What moves a message answers it as it is afterwards.
+    """
 
     async def open(self) -> None:
         """Connect, migrate under a lock, read the counts. Raises StoreTooNew."""
@@ -24,7 +28,7 @@ class QueueStore(Protocol):
         """Keep all of them in one commit that is on disk before this returns, in the order given.
 
         A message whose idempotency key is already kept is not kept again: the first one is
-        answered with `created` false.
+        answered with `created` false. Keys are free again when retention removes their message.
         """
 
     async def get(self, message_id: str) -> Message | None:
@@ -35,24 +39,24 @@ class QueueStore(Protocol):
 
         Next is: the highest priority, then the earliest accepted, among the heads of all chats. The
         head of a chat is its first live message; a head that is not due, or `unknown`, holds back its
-        own chat and no other. One exception: behind a message that the same worker is
-        sending, the next of that chat may be claimed too (`Claim.behind`). Expired messages are
-        never claimed.
+        own chat and no other. One exception: behind messages that the same worker is sending, the
+        next of that chat may be claimed too (`Claim.behind`). Expired messages are never claimed;
+        those in the way become `expired`.
         """
 
-    async def complete(self, claim: Claim, *, whatsapp_id: str, now: float) -> State:
+    async def complete(self, claim: Claim, *, whatsapp_id: str, now: float) -> Message:
         """`sending` -> `sent`, or further where receipts came first. Raises ClaimLost."""
 
-    async def release(self, claim: Claim, *, now: float) -> None:
+    async def release(self, claim: Claim, *, now: float) -> Message:
         """`sending` -> `queued`, as if it had never been claimed: no attempt burned. Raises ClaimLost."""
 
     async def fail(
         self, claim: Claim, *, result: SendResult, error: str, retry_at: float | None, now: float
-    ) -> State:
+    ) -> Message:
         """An attempt failed for sure: `queued` until `retry_at`, or `dead` when that is None or the
         attempts are used up. Raises ClaimLost."""
 
-    async def mark_unknown(self, claim: Claim, *, whatsapp_id: str | None, error: str, now: float) -> State:
+    async def mark_unknown(self, claim: Claim, *, whatsapp_id: str | None, error: str, now: float) -> Message:
         """`sending` -> `unknown`: it may have left. Receipts that came first win. Raises ClaimLost."""
 
     async def orphans(self, *, worker: str) -> list[Claim]:
@@ -61,24 +65,35 @@ class QueueStore(Protocol):
     async def unknowns(self) -> list[Message]:
         """Messages in `unknown`, earliest first."""
 
-    async def resolve_unknown(self, message_id: str, *, now: float) -> State:
-        """No receipt came in time: `queued` or `held`, as the message's `on_unknown` says."""
+    async def resolve_unknown(self, message_id: str, *, now: float) -> Message | None:
+        """No receipt came in time: `queued` or `held`, as the message's `on_unknown` says, or `dead` when
+        the attempts are used up. Anything but `unknown` stays as it is; None when it is not kept."""
 
-    async def receive(self, whatsapp_ids: Sequence[str], *, state: State, at: float) -> list[Message]:
-        """A receipt: move each message with such an id to `delivered` or `read`, never back.
+    async def receive(
+        self, whatsapp_ids: Sequence[str], *, state: State, at: float, now: float
+    ) -> list[Receipted]:
+        """A receipt of time `at`: move each message with such an id to `delivered` or `read`, never back.
 
         Answers the messages that moved. Ids that belong to no message yet are remembered for an hour,
-        because a receipt may come before the send returns.
+        because a receipt may come before the send returns. A claim on a message that moved may still
+        be completed, and changes nothing more then than what it adds.
         """
 
     async def expire(self, *, now: float) -> int:
         """Move every queued message past its `expires_at` to `expired`; how many."""
 
-    async def next_due(self, *, now: float) -> float | None:
-        """When the earliest waiting head becomes due, if any is waiting."""
+    async def prune(self, *, now: float) -> int:
+        """Forget settled messages past their retention, and receipts remembered for over an hour;
+        how many messages."""
+
+    async def next_due(self) -> float | None:
+        """When the earliest waiting head becomes due or expires, if any is waiting."""
 
     def counts(self) -> Mapping[State, int]:
         """Messages by state, kept as numbers while rows move: O(1)."""
 
     def oldest_queued_at(self) -> float | None:
         """When the oldest message that is still queued was accepted: O(1) at a call."""
+
+    def subscribe(self, listener: Callable[[Moves], None]) -> Callable[[], None]:
+        """Call `listener` on the event loop after each commit that moved messages; the answer ends that."""

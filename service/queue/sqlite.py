@@ -1,0 +1,239 @@
+"""The queue in one SQLite file: WAL, synchronous=FULL, one writer thread, one reader beside it.
+
+One connection writes and checkpoints; the other only reads. That keeps clear of the WAL-reset bug of
+SQLite 3.7.0 to 3.51.2, which needs two connections that write or checkpoint at the same instant.
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+from service.clock import Clock
+from service.errors import StoreFull, StoreUnavailable
+from service.queue.metrics import QueueMetrics, StoreErrorReason, StoreOperation
+from service.queue.migrations import migrate
+from service.queue.model import Claim, Enqueued, Message, Moves, NewMessage, Receipted, SendResult, State
+from service.queue.sqlite_transaction import BATCH, Transaction
+from service.queue.sqlite_writer import Committed, Writer, translate
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_S: Final = 5.0
+"""How long to wait when somebody looks into the file with another program and holds a lock."""
+
+WAL_PAGES: Final = 4000
+"""Pages of 4 KiB in the WAL before a commit also checkpoints: fewer, longer pauses than the default 1000."""
+
+
+class SqliteStore:
+    """QueueStore on SQLite. Not reusable after close."""
+
+    def __init__(self, path: Path, *, account: str, metrics: QueueMetrics, clock: Clock) -> None:
+        self._path = path
+        self._account = account
+        self._metrics = metrics
+        self._clock = clock
+        self._counts: Counter[State] = Counter()
+        self._oldest: float | None = None
+        self._listeners: list[Callable[[Moves], None]] = []
+        self._writer: Writer | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="queue-reader")
+
+    # --- life -------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """See QueueStore.open. The file is made with mode 0600. Raises StoreUnavailable, StoreTooNew."""
+        try:
+            await self._connect()
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, sqlite3.Error):
+                raise translate(error) from error
+            if isinstance(error, OSError):
+                raise StoreUnavailable(f"{self._path}: {error.strerror}") from error
+            raise
+        self._metrics.depth(self._counts, oldest_queued_at=self._oldest)
+
+    async def close(self) -> None:
+        """See QueueStore.close. The WAL is folded into the file."""
+        if self._reader is not None:
+            await asyncio.get_running_loop().run_in_executor(self._reading, self._reader.close)
+        self._reading.shutdown(wait=False)
+        if self._writer is not None:
+            await self._writer.stop()
+
+    async def _connect(self) -> None:
+        writer = Writer(connect=self._connect_writer, account=self._account, on_commit=self._committed)
+        await writer.start()
+        self._writer = writer
+        loop = asyncio.get_running_loop()
+        self._reader = await loop.run_in_executor(self._reading, self._connect_reader)
+        self._counts, self._oldest = await writer.submit(lambda t: (t.tallies(), t.oldest_queued_at()))
+
+    def _connect_writer(self) -> sqlite3.Connection:
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.fchmod(descriptor, 0o600)
+        os.close(descriptor)
+        connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+            migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    # --- numbers ----------------------------------------------------------------------------------
+
+    def counts(self) -> Mapping[State, int]:
+        """See QueueStore.counts."""
+        return {state: self._counts[state] for state in State}
+
+    def oldest_queued_at(self) -> float | None:
+        """See QueueStore.oldest_queued_at."""
+        return self._oldest
+
+    def subscribe(self, listener: Callable[[Moves], None]) -> Callable[[], None]:
+        """See QueueStore.subscribe."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def _committed(self, committed: Committed) -> None:
+        self._oldest = committed.oldest_queued_at
+        for (before, after), messages in committed.moves.items():
+            if before is not None:
+                self._counts[before] -= messages
+            if after is not None:
+                self._counts[after] += messages
+        self._metrics.moved(committed.moves)
+        self._metrics.depth(self._counts, oldest_queued_at=self._oldest)
+        for listener in tuple(self._listeners):
+            listener(committed.moves)
+
+    # --- callers ----------------------------------------------------------------------------------
+
+    async def enqueue(self, messages: Sequence[NewMessage], *, now: float) -> list[Enqueued]:
+        """See QueueStore.enqueue."""
+        return await self._write(StoreOperation.ENQUEUE, lambda t: t.enqueue(messages, now=now))
+
+    async def get(self, message_id: str) -> Message | None:
+        """See QueueStore.get."""
+        reader = self._reader
+        if reader is None:
+            raise StoreUnavailable("queue database: not open")
+        look = Transaction(reader, self._account).get
+        loop = asyncio.get_running_loop()
+        return await self._measured(StoreOperation.GET, loop.run_in_executor(self._reading, look, message_id))
+
+    # --- worker -----------------------------------------------------------------------------------
+
+    async def claim(self, *, worker: str, now: float) -> Claim | None:
+        """See QueueStore.claim."""
+        claim, more = None, True
+        while claim is None and more:
+            claim, more = await self._write(StoreOperation.CLAIM, lambda t: t.claim(worker=worker, now=now))
+        return claim
+
+    async def complete(self, claim: Claim, *, whatsapp_id: str, now: float) -> Message:
+        """See QueueStore.complete."""
+        return await self._write(
+            StoreOperation.COMPLETE, lambda t: t.complete(claim, whatsapp_id=whatsapp_id, now=now)
+        )
+
+    async def release(self, claim: Claim, *, now: float) -> Message:
+        """See QueueStore.release."""
+        return await self._write(StoreOperation.RELEASE, lambda t: t.release(claim, now=now))
+
+    async def fail(
+        self, claim: Claim, *, result: SendResult, error: str, retry_at: float | None, now: float
+    ) -> Message:
+        """See QueueStore.fail."""
+        return await self._write(
+            StoreOperation.FAIL,
+            lambda t: t.fail(claim, result=result, error=error, retry_at=retry_at, now=now),
+        )
+
+    async def mark_unknown(self, claim: Claim, *, whatsapp_id: str | None, error: str, now: float) -> Message:
+        """See QueueStore.mark_unknown."""
+        return await self._write(
+            StoreOperation.MARK_UNKNOWN,
+            lambda t: t.mark_unknown(claim, whatsapp_id=whatsapp_id, error=error, now=now),
+        )
+
+    async def orphans(self, *, worker: str) -> list[Claim]:
+        """See QueueStore.orphans."""
+        return await self._write(StoreOperation.ORPHANS, lambda t: t.orphans(worker=worker))
+
+    async def unknowns(self) -> list[Message]:
+        """See QueueStore.unknowns."""
+        return await self._write(StoreOperation.UNKNOWNS, Transaction.unknowns)
+
+    async def resolve_unknown(self, message_id: str, *, now: float) -> Message | None:
+        """See QueueStore.resolve_unknown."""
+        return await self._write(
+            StoreOperation.RESOLVE_UNKNOWN, lambda t: t.resolve_unknown(message_id, now=now)
+        )
+
+    async def receive(
+        self, whatsapp_ids: Sequence[str], *, state: State, at: float, now: float
+    ) -> list[Receipted]:
+        """See QueueStore.receive."""
+        return await self._write(
+            StoreOperation.RECEIVE, lambda t: t.receive(whatsapp_ids, state=state, at=at, now=now)
+        )
+
+    async def expire(self, *, now: float) -> int:
+        """See QueueStore.expire. Long work is cut into commits that let others in between."""
+        total, moved = 0, BATCH
+        while moved >= BATCH:
+            moved = await self._write(StoreOperation.EXPIRE, lambda t: t.expire(now=now))
+            total += moved
+        return total
+
+    async def prune(self, *, now: float) -> int:
+        """See QueueStore.prune. Long work is cut into commits that let others in between."""
+        total, gone = 0, BATCH
+        while gone >= BATCH:
+            gone = await self._write(StoreOperation.PRUNE, lambda t: t.prune(now=now))
+            total += gone
+        return total
+
+    async def next_due(self) -> float | None:
+        """See QueueStore.next_due."""
+        return await self._write(StoreOperation.NEXT_DUE, Transaction.next_due)
+
+    # --- both -------------------------------------------------------------------------------------
+
+    async def _write(self, operation: StoreOperation, work: Callable[[Transaction], T]) -> T:
+        if self._writer is None:
+            raise StoreUnavailable("queue database: not open")
+        return await self._measured(operation, self._writer.submit(work))
+
+    async def _measured(self, operation: StoreOperation, answer: Awaitable[T]) -> T:
+        started = self._clock.monotonic()
+        try:
+            return await answer
+        except sqlite3.Error as error:
+            self._metrics.store_error(StoreErrorReason.UNAVAILABLE)
+            raise translate(error) from error
+        except StoreFull:
+            self._metrics.store_error(StoreErrorReason.FULL)
+            raise
+        except StoreUnavailable:
+            self._metrics.store_error(StoreErrorReason.UNAVAILABLE)
+            raise
+        finally:
+            self._metrics.store_seconds(operation, self._clock.monotonic() - started)

@@ -1,0 +1,372 @@
+"""What the queue does inside one SQLite transaction. Every statement finds its rows by an index."""
+
+import json
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any, Final
+
+from uuid_utils import uuid7
+
+from service.queue import transitions
+from service.queue.model import (
+    DEFAULT_TTL_S,
+    RETENTION_S,
+    Claim,
+    Enqueued,
+    Message,
+    NewMessage,
+    OnUnknown,
+    Receipted,
+    SendResult,
+    State,
+)
+
+EARLY_RECEIPT_S: Final = 3600.0
+BATCH: Final = 256
+"""Most rows that one transaction promotes, expires or forgets, so that none of them takes long."""
+
+SECRET_BYTES: Final = 32
+
+_FIELDS: Final = tuple(field.name for field in fields(Message))
+_COLUMNS: Final = ", ".join("content" if name == "text" else name for name in _FIELDS)
+_MUTABLE: Final = (
+    "state",
+    "attempts",
+    "secret",
+    "whatsapp_id",
+    "claim_token",
+    "worker",
+    "due_at",
+    "claimed_at",
+    "sent_at",
+    "delivered_at",
+    "read_at",
+    "finished_at",
+    "last_result",
+    "last_error",
+)
+
+_INSERT: Final = f"""
+    INSERT INTO message (account, content_type, {_COLUMNS})
+    VALUES (?, 'text', {", ".join("?" * len(_FIELDS))})"""  # noqa: S608
+_UPDATE: Final = f"UPDATE message SET {', '.join(f'{name} = ?' for name in _MUTABLE)} WHERE seq = ?"  # noqa: S608
+_SELECT: Final = f"SELECT {_COLUMNS} FROM message"  # noqa: S608
+_BY_ID: Final = f"{_SELECT} WHERE account = ? AND id = ?"
+_BY_SEQ: Final = f"{_SELECT} WHERE seq = ?"
+_BY_KEY: Final = f"{_SELECT} WHERE account = ? AND idempotency_key = ?"
+_BY_WHATSAPP_ID: Final = f"{_SELECT} WHERE account = ? AND whatsapp_id = ?"
+_ORPHANS: Final = f"{_SELECT} WHERE account = ? AND state = 'sending' AND worker <> ? ORDER BY chat, seq"
+_UNKNOWNS: Final = f"{_SELECT} WHERE account = ? AND state = 'unknown' ORDER BY seq"
+_EXPIRED: Final = f"{_SELECT} WHERE account = ? AND state = 'queued' AND expires_at <= ? LIMIT {BATCH}"
+_OLDEST: Final = "SELECT accepted_at FROM message WHERE account = ? AND state = 'queued' ORDER BY seq LIMIT 1"
+_BEHIND: Final = """
+    SELECT claim_token FROM message WHERE account = ? AND chat = ? AND seq < ? AND state = 'sending'
+    ORDER BY seq DESC LIMIT 1"""
+_FORGET: Final = f"""
+    DELETE FROM message WHERE seq IN (
+        SELECT seq FROM message WHERE account = ? AND state = ? AND finished_at <= ? LIMIT {BATCH})"""  # noqa: S608
+
+_LANE_PROMOTE: Final = f"""
+    UPDATE lane SET turn = 'ready' WHERE (account, chat) IN (
+        SELECT account, chat FROM lane WHERE account = ? AND turn = 'waiting' AND due_at <= ?
+        ORDER BY due_at, priority DESC, seq LIMIT {BATCH})"""  # noqa: S608
+_LANE_NEXT: Final = """
+    SELECT seq FROM lane WHERE account = ?1 AND turn = 'ready' AND NOT EXISTS (
+        SELECT 1 FROM message WHERE account = ?1 AND chat = lane.chat AND state = 'sending' AND worker <> ?2)
+    ORDER BY priority DESC, seq LIMIT 1"""
+_LANE_WAITING: Final = """
+    SELECT due_at FROM lane WHERE account = ? AND turn = 'waiting' ORDER BY due_at LIMIT 1"""
+_LANE_HEAD: Final = """
+    SELECT seq, state, priority, due_at, expires_at FROM message
+    WHERE account = ? AND chat = ? AND state IN ('queued', 'unknown') ORDER BY seq LIMIT 1"""
+_LANE_OPEN: Final = """
+    INSERT INTO lane (account, chat, seq, priority, turn, due_at) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO NOTHING"""
+_LANE_SET: Final = """
+    INSERT INTO lane (account, chat, seq, priority, turn, due_at) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET seq = excluded.seq, priority = excluded.priority, turn = excluded.turn,
+                              due_at = excluded.due_at"""
+_LANE_CLOSE: Final = "DELETE FROM lane WHERE account = ? AND chat = ?"
+
+_NEXT_CLAIM: Final = """
+    INSERT INTO claim_counter (account, token) VALUES (?, 1)
+    ON CONFLICT DO UPDATE SET token = token + 1 RETURNING token"""
+_TALLY_OPEN: Final = "INSERT INTO tally (account, state, messages) VALUES (?, ?, 0) ON CONFLICT DO NOTHING"
+_TALLY: Final = "UPDATE tally SET messages = messages + ? WHERE account = ? AND state = ?"
+_TALLIES: Final = "SELECT state, messages FROM tally WHERE account = ?"
+
+_EARLY: Final = "SELECT state, at FROM early_receipt WHERE account = ? AND whatsapp_id = ?"
+_EARLY_KEEP: Final = (
+    "INSERT OR REPLACE INTO early_receipt (account, whatsapp_id, state, at, kept_at) VALUES (?, ?, ?, ?, ?)"
+)
+_EARLY_TAKEN: Final = "DELETE FROM early_receipt WHERE account = ? AND whatsapp_id = ?"
+_EARLY_FORGET: Final = "DELETE FROM early_receipt WHERE account = ? AND kept_at <= ?"
+
+
+class Transaction:
+    """The operations on one account's queue. The caller begins, commits and rolls back.
+
+    `moves` counts what moved since it was last emptied.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, account: str) -> None:
+        self._execute = connection.execute
+        self._account = account
+        self.moves: Counter[tuple[State | None, State | None]] = Counter()
+
+    # --- callers ----------------------------------------------------------------------------------
+
+    def enqueue(self, messages: Sequence[NewMessage], *, now: float) -> list[Enqueued]:
+        """See QueueStore.enqueue."""
+        return [self._enqueue(message, now=now) for message in messages]
+
+    def get(self, message_id: str) -> Message | None:
+        """See QueueStore.get."""
+        return self._one(_BY_ID, (self._account, message_id))
+
+    def _enqueue(self, new: NewMessage, *, now: float) -> Enqueued:
+        if new.idempotency_key is not None:
+            first = self._one(_BY_KEY, (self._account, new.idempotency_key))
+            if first is not None:
+                return Enqueued(first, created=False)
+        message = _new_message(new, now=now)
+        content = json.dumps({"text": new.text}, ensure_ascii=False)
+        row = [content if name == "text" else getattr(message, name) for name in _FIELDS]
+        row[0] = None  # SQLite gives the next seq
+        message = replace(message, seq=self._execute(_INSERT, (self._account, *row)).lastrowid or 0)
+        self._execute(_LANE_OPEN, self._lane(message, now=now))
+        self.moves[None, State.QUEUED] += 1
+        return Enqueued(message, created=True)
+
+    # --- worker -----------------------------------------------------------------------------------
+
+    def claim(self, *, worker: str, now: float) -> tuple[Claim | None, bool]:
+        """See QueueStore.claim. The second value tells that there is more to look at: call again."""
+        self._execute(_LANE_PROMOTE, (self._account, now))
+        for _ in range(BATCH):
+            row = self._execute(_LANE_NEXT, (self._account, worker)).fetchone()
+            if row is None:
+                return None, False
+            message = self._one(_BY_SEQ, row)
+            assert message is not None, f"lane names message {row[0]}, which is not kept"
+            if message.expires_at > now:
+                return self._claim(message, worker=worker, now=now), False
+            self._save(transitions.expired(message, now=now), message, now=now)
+        return None, True
+
+    def _claim(self, message: Message, *, worker: str, now: float) -> Claim:
+        (token,) = self._execute(_NEXT_CLAIM, (self._account,)).fetchone()
+        before = self._execute(_BEHIND, (self._account, message.chat, message.seq)).fetchone()
+        sending = transitions.claimed(message, token=token, worker=worker, now=now)
+        self._save(sending, message, now=now)
+        return Claim(sending, token, behind=before[0] if before else None)
+
+    def complete(self, claim: Claim, *, whatsapp_id: str, now: float) -> Message:
+        """See QueueStore.complete."""
+        before = self._held(claim)
+        receipt = self._take_early(whatsapp_id)
+        after = transitions.completed(before, whatsapp_id=whatsapp_id, receipt=receipt, now=now)
+        return self._save(after, before, now=now)
+
+    def release(self, claim: Claim, *, now: float) -> Message:
+        """See QueueStore.release."""
+        before = self._held(claim)
+        return self._save(transitions.released(before, now=now), before, now=now)
+
+    def fail(
+        self, claim: Claim, *, result: SendResult, error: str, retry_at: float | None, now: float
+    ) -> Message:
+        """See QueueStore.fail."""
+        before = self._held(claim)
+        after = transitions.failed(
+            before, result=result, error=error, retry_at=retry_at, secret=_secret(), now=now
+        )
+        return self._save(after, before, now=now)
+
+    def mark_unknown(self, claim: Claim, *, whatsapp_id: str | None, error: str, now: float) -> Message:
+        """See QueueStore.mark_unknown."""
+        before = self._held(claim)
+        receipt = None if whatsapp_id is None else self._take_early(whatsapp_id)
+        after = transitions.unknown(before, whatsapp_id=whatsapp_id, error=error, receipt=receipt, now=now)
+        return self._save(after, before, now=now)
+
+    def orphans(self, *, worker: str) -> list[Claim]:
+        """See QueueStore.orphans."""
+        found = self._many(_ORPHANS, (self._account, worker))
+        return [Claim(message, message.claim_token or 0, behind=None) for message in found]
+
+    def unknowns(self) -> list[Message]:
+        """See QueueStore.unknowns."""
+        return self._many(_UNKNOWNS, (self._account,))
+
+    def resolve_unknown(self, message_id: str, *, now: float) -> Message | None:
+        """See QueueStore.resolve_unknown."""
+        before = self.get(message_id)
+        if before is None or before.state is not State.UNKNOWN:
+            return before
+        return self._save(transitions.resolved(before, secret=_secret(), now=now), before, now=now)
+
+    def _held(self, claim: Claim) -> Message:
+        return transitions.held_by(self._one(_BY_SEQ, (claim.message.seq,)), claim)
+
+    # --- receipts ---------------------------------------------------------------------------------
+
+    def receive(self, whatsapp_ids: Sequence[str], *, state: State, at: float, now: float) -> list[Receipted]:
+        """See QueueStore.receive."""
+        moved = []
+        for whatsapp_id in whatsapp_ids:
+            before = self._one(_BY_WHATSAPP_ID, (self._account, whatsapp_id))
+            if before is None:
+                self._remember(whatsapp_id, state, at=at, now=now)
+            elif (after := transitions.received(before, state, at=at, now=now)) is not None:
+                moved.append(Receipted(self._save(after, before, now=now), before.state))
+        return moved
+
+    def _remember(self, whatsapp_id: str, state: State, *, at: float, now: float) -> None:
+        if transitions.further(self._early(whatsapp_id), state):
+            self._execute(_EARLY_KEEP, (self._account, whatsapp_id, state.value, at, now))
+
+    def _early(self, whatsapp_id: str) -> tuple[State, float] | None:
+        row = self._execute(_EARLY, (self._account, whatsapp_id)).fetchone()
+        return None if row is None else (State(row[0]), row[1])
+
+    def _take_early(self, whatsapp_id: str) -> tuple[State, float] | None:
+        receipt = self._early(whatsapp_id)
+        if receipt is not None:
+            self._execute(_EARLY_TAKEN, (self._account, whatsapp_id))
+        return receipt
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def expire(self, *, now: float) -> int:
+        """At most `BATCH` of what QueueStore.expire moves; how many."""
+        found = self._many(_EXPIRED, (self._account, now))
+        for message in found:
+            self._save(transitions.expired(message, now=now), message, now=now)
+        return len(found)
+
+    def prune(self, *, now: float) -> int:
+        """At most `BATCH` of each state of what QueueStore.prune forgets; how many messages."""
+        self._execute(_EARLY_FORGET, (self._account, now - EARLY_RECEIPT_S))
+        forgotten = 0
+        for state, kept_s in RETENTION_S.items():
+            gone = self._execute(_FORGET, (self._account, state.value, now - kept_s)).rowcount
+            self.moves[state, None] += gone
+            forgotten += gone
+        return forgotten
+
+    def next_due(self) -> float | None:
+        """See QueueStore.next_due."""
+        row = self._execute(_LANE_WAITING, (self._account,)).fetchone()
+        return None if row is None else float(row[0])
+
+    # --- numbers ----------------------------------------------------------------------------------
+
+    def tallies(self) -> Counter[State]:
+        """Messages by state, as far as the tally has been written."""
+        return Counter({State(state): n for state, n in self._execute(_TALLIES, (self._account,))})
+
+    def write_tally(self, moves: Counter[tuple[State | None, State | None]]) -> None:
+        """Carry these moves into the tally."""
+        change: Counter[State] = Counter()
+        for (before, after), messages in moves.items():
+            if before is not None:
+                change[before] -= messages
+            if after is not None:
+                change[after] += messages
+        for state, messages in change.items():
+            if messages:
+                self._execute(_TALLY_OPEN, (self._account, state.value))
+                self._execute(_TALLY, (messages, self._account, state.value))
+
+    def oldest_queued_at(self) -> float | None:
+        """See QueueStore.oldest_queued_at."""
+        row = self._execute(_OLDEST, (self._account,)).fetchone()
+        return None if row is None else float(row[0])
+
+    # --- rows -------------------------------------------------------------------------------------
+
+    def _one(self, query: str, values: Sequence[Any]) -> Message | None:
+        row = self._execute(query, values).fetchone()
+        return None if row is None else _message(row)
+
+    def _many(self, query: str, values: Sequence[Any]) -> list[Message]:
+        return [_message(row) for row in self._execute(query, values).fetchall()]
+
+    def _save(self, after: Message, before: Message, *, now: float) -> Message:
+        values = [getattr(after, name) for name in _MUTABLE]
+        self._execute(_UPDATE, (*values, after.seq))
+        if after.state is not before.state:
+            self.moves[before.state, after.state] += 1
+            if before.state in _IN_LINE or after.state in _IN_LINE:
+                self._set_lane(after.chat, now=now)
+        return after
+
+    def _set_lane(self, chat: str, *, now: float) -> None:
+        row = self._execute(_LANE_HEAD, (self._account, chat)).fetchone()
+        if row is None:
+            self._execute(_LANE_CLOSE, (self._account, chat))
+            return
+        seq, state, priority, due_at, expires_at = row
+        turn, at = _turn(State(state), due_at=due_at, expires_at=expires_at, now=now)
+        self._execute(_LANE_SET, (self._account, chat, seq, priority, turn, at))
+
+    def _lane(self, message: Message, *, now: float) -> tuple[Any, ...]:
+        turn, at = _turn(message.state, due_at=message.due_at, expires_at=message.expires_at, now=now)
+        return (self._account, message.chat, message.seq, message.priority, turn, at)
+
+
+_IN_LINE: Final = frozenset({State.QUEUED, State.UNKNOWN})
+
+
+def _turn(state: State, *, due_at: float, expires_at: float, now: float) -> tuple[str, float]:
+    """A head's turn and when to look at it: an expired head is ready, for the next claim to move away."""
+    if state is State.UNKNOWN:
+        return "blocked", due_at
+    at = min(due_at, expires_at)
+    return ("ready" if at <= now else "waiting"), at
+
+
+def _secret() -> bytes:
+    return os.urandom(SECRET_BYTES)
+
+
+def _new_message(new: NewMessage, *, now: float) -> Message:
+    due_at = now if new.not_before is None else new.not_before
+    return Message(
+        seq=0,
+        id=str(uuid7()),
+        chat=new.chat,
+        text=new.text,
+        state=State.QUEUED,
+        priority=new.priority,
+        attempts=0,
+        max_attempts=new.max_attempts,
+        on_unknown=new.on_unknown,
+        accepted_at=now,
+        due_at=due_at,
+        expires_at=max(now, due_at) + DEFAULT_TTL_S if new.expires_at is None else new.expires_at,
+        idempotency_key=new.idempotency_key,
+        traceparent=new.traceparent,
+        secret=_secret(),
+        whatsapp_id=None,
+        sent_at=None,
+        delivered_at=None,
+        read_at=None,
+        finished_at=None,
+        last_result=None,
+        last_error=None,
+    )
+
+
+def _message(row: Sequence[Any]) -> Message:
+    values = dict(zip(_FIELDS, row, strict=True))
+    values["text"] = json.loads(values["text"])["text"]
+    values["state"] = State(values["state"])
+    values["on_unknown"] = OnUnknown(values["on_unknown"])
+    if values["last_result"] is not None:
+        values["last_result"] = SendResult(values["last_result"])
+    return Message(**values)

@@ -1,0 +1,201 @@
+"""The one thread that writes to the queue's file: what waits together is committed together.
+
+SQLite allows one writer at a time and a durable commit costs an fsync, so operations that are waiting
+when a commit ends share the next one. Each runs in a savepoint: one that fails leaves nothing behind
+and harms no other. Nobody is answered before the commit is on disk.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, Final, TypeVar
+
+from service.errors import StoreFull, StoreUnavailable
+from service.queue.model import Moves, State
+from service.queue.sqlite_transaction import Transaction
+
+T = TypeVar("T")
+
+GROUP: Final = 256
+"""Most operations in one commit."""
+
+_DISK_FULL: Final = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR_WRITE,
+        sqlite3.SQLITE_IOERR_FSYNC,
+        sqlite3.SQLITE_IOERR_DIR_FSYNC,
+        sqlite3.SQLITE_IOERR_TRUNCATE,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+    }
+)
+"""A quota or file size limit shows as a failed write, not as SQLITE_FULL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What one commit changed, told on the event loop before its operations are answered."""
+
+    moves: Moves
+    oldest_queued_at: float | None
+
+
+@dataclass(slots=True)
+class _Job:
+    operation: Callable[[Transaction], Any]
+    answer: asyncio.Future[Any]
+    outcome: Any = None
+    error: BaseException | None = None
+
+
+def translate(error: sqlite3.Error) -> StoreUnavailable:
+    """The error that callers know. SQLite's words name no value of a row."""
+    code = getattr(error, "sqlite_errorcode", None)
+    kind = StoreFull if code in _DISK_FULL else StoreUnavailable
+    return kind(f"queue database: {error} ({getattr(error, 'sqlite_errorname', 'no code')})")
+
+
+class Writer:
+    """Runs operations on a connection of its own, in the order submitted."""
+
+    def __init__(
+        self,
+        *,
+        connect: Callable[[], sqlite3.Connection],
+        account: str,
+        on_commit: Callable[[Committed], None],
+    ) -> None:
+        self._connect = connect
+        self._account = account
+        self._on_commit = on_commit
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="queue-writer", daemon=True)
+        self._opened: Future[None] = Future()
+        self._closed = False
+
+    async def start(self) -> None:
+        """Connect in the thread. Raises what connecting raises."""
+        self._thread.start()
+        await asyncio.wrap_future(self._opened)
+
+    async def submit(self, operation: Callable[[Transaction], T]) -> T:
+        """Run the operation in some commit and answer its result once that is on disk."""
+        if self._closed:
+            raise StoreUnavailable("queue database: closed")
+        job = _Job(operation, self._loop.create_future())
+        self._jobs.put(job)
+        result: T = await job.answer
+        return result
+
+    async def stop(self) -> None:
+        """Finish what was submitted, close the connection, end the thread."""
+        self._closed = True
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    # --- in the thread ----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            connection = self._connect()
+        except BaseException as error:  # noqa: BLE001 -- start() raises it
+            self._opened.set_exception(error)
+            return
+        self._opened.set_result(None)
+        try:
+            group, last = self._next_group()
+            while group or not last:
+                self._commit(connection, group)
+                group, last = ([], True) if last else self._next_group()
+        finally:
+            connection.close()
+
+    def _next_group(self) -> tuple[list[_Job], bool]:
+        """What waits, at least one job, and whether the end has been asked for."""
+        group: list[_Job] = []
+        job = self._jobs.get()
+        with suppress(Empty):
+            while job is not None and len(group) < GROUP:
+                group.append(job)
+                if len(group) < GROUP:
+                    job = self._jobs.get_nowait()
+        return group, job is None
+
+    def _commit(self, connection: sqlite3.Connection, group: list[_Job]) -> None:
+        group = [job for job in group if not job.answer.cancelled()]
+        transaction = Transaction(connection, self._account)
+        try:
+            committed = _together(connection, transaction, group)
+        except sqlite3.Error as error:
+            if len(group) > 1:  # one of them may be the cause; the others must not suffer
+                for job in group:
+                    self._commit(connection, [job])
+                return
+            committed = None
+            for job in group:
+                job.error = translate(error)
+        except Exception as error:  # noqa: BLE001 -- every caller gets it, the thread goes on
+            committed = None
+            for job in group:
+                job.error = error
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._answer, group, committed)
+
+    # --- on the loop ------------------------------------------------------------------------------
+
+    def _answer(self, group: list[_Job], committed: Committed | None) -> None:
+        if committed is not None:
+            self._on_commit(committed)
+        for job in group:
+            if job.answer.cancelled():
+                continue
+            if job.error is not None:
+                job.answer.set_exception(job.error)
+            else:
+                job.answer.set_result(job.outcome)
+
+
+def _together(
+    connection: sqlite3.Connection, transaction: Transaction, group: list[_Job]
+) -> Committed | None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        moves: Counter[tuple[State | None, State | None]] = Counter()
+        for job in group:
+            moves += _apart(connection, transaction, job)
+        transaction.write_tally(moves)
+        oldest = transaction.oldest_queued_at()
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite has already rolled back on a full disk
+            connection.execute("ROLLBACK")
+        raise
+    return Committed(moves, oldest) if moves else None
+
+
+def _apart(
+    connection: sqlite3.Connection, transaction: Transaction, job: _Job
+) -> Counter[tuple[State | None, State | None]]:
+    """Run one operation in a savepoint; what it moved, which is nothing when it failed."""
+    transaction.moves.clear()
+    connection.execute("SAVEPOINT job")
+    try:
+        job.outcome, job.error = job.operation(transaction), None
+    except sqlite3.IntegrityError as error:
+        job.error = translate(error)
+    except sqlite3.Error:
+        raise
+    except Exception as error:  # noqa: BLE001 -- its caller gets it
+        job.error = error
+    if job.error is not None:
+        connection.execute("ROLLBACK TO job")
+        transaction.moves.clear()
+    connection.execute("RELEASE job")
+    return Counter(transaction.moves)
