@@ -28,18 +28,23 @@ class Frame(msgspec.Struct, frozen=True, tag_field="kind"):
 
 
 class Command(Frame, frozen=True):
-    """Something the parent wants done. `id` is unique in the life of one engine."""
+    """Something the parent wants done. `id` is unique in the life of one engine.
+
+    Deadlines are the parent's: past one, it ends the engine.
+    """
 
     id: int
-    deadline_s: float
 
 
 class Connect(Command, frozen=True, tag="connect"):
-    """Open the session database and connect; without a paired device this leads to `QrCode`."""
+    """Open the session database and connect; without a paired device this leads to `QrCode`.
+
+    An engine connects once: a second Connect is refused. No JID goes with it, because asking whatsmeow
+    for a device that is not in its store kills the process (failure-modes.md H4).
+    """
 
     database: str
     device_name: str
-    jid: str | None = None
     proxy: str | None = None
 
 
@@ -62,7 +67,6 @@ class Send(Command, frozen=True, tag="send"):
     text: str
     secret: bytes
     behind: int | None = None
-    traceparent: str | None = None
 
 
 class SendPresence(Command, frozen=True, tag="presence"):
@@ -76,7 +80,9 @@ class Logout(Command, frozen=True, tag="logout"):
 
 
 class Stop(Command, frozen=True, tag="stop"):
-    """Finish the send in flight, disconnect and end the process."""
+    """Finish the send in flight (for at most `within_s`), disconnect and end the process."""
+
+    within_s: float
 
 
 # --- replies: engine to parent, exactly one for each command ------------------------------------
@@ -359,5 +365,5 @@ T = TypeVar("T")
 def _decode(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:
     try:
         return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FrameError(f"frame of {len(body)} bytes does not decode: {error}") from error

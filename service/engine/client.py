@@ -1,0 +1,318 @@
+"""The only module that imports neonize: one client, its events as frames, its calls without surprises.
+
+Rules and where they come from: failure-modes.md section 2 (H1 to H16). Importing this module loads the Go
+library, which starts threads: configure logging and faulthandler before (H11, H13).
+"""
+
+import pylibmagic  # noqa: F401  # isort: skip  # brings libmagic, which neonize's import of magic needs
+
+import asyncio
+import ctypes
+import logging
+import mmap
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import neonize
+from neonize._binder import ProxySettings
+from neonize.aioze.client import NewAClient
+from neonize.exc import NeonizeError
+from neonize.proto import Neonize_pb2 as pb
+from neonize.proto.waCompanionReg.WAWebProtobufsCompanionReg_pb2 import DeviceProps
+from neonize.proto.waE2E.WAWebProtobufsE2E_pb2 import Message, MessageContextInfo
+from neonize.utils.enum import Presence
+from neonize.utils.jid import Jid2String, JIDToNonAD
+from neonize.utils.log import log as neonize_log
+
+from service.engine.protocol import (
+    AnyEvent,
+    ClientOutdated,
+    Connect,
+    Connected,
+    ConnectEnded,
+    ConnectFailure,
+    Disconnected,
+    KeepAliveRestored,
+    KeepAliveTimeout,
+    LoggedOut,
+    MessageReceived,
+    OfflineSynced,
+    Paired,
+    PairingEnded,
+    QrCode,
+    Receipt,
+    ReceiptKind,
+    StreamError,
+    StreamReplaced,
+    TemporaryBan,
+    Undecryptable,
+)
+from service.engine.redact import redact
+from service.errors import EngineRefused
+
+log = logging.getLogger("engine.client")
+
+THREADS: Final = 16
+"""Neonize() holds one for ever, a send one for up to 75 s; the rest must not starve behind them (H8)."""
+
+_NAME: Final = "beacon"  # neonize's key for its client; one account in one process
+
+_WHATSAPP_CODES: Final = {1: 400, 2: 401, 3: 402, 4: 403, 5: 406, 6: 405, 7: 409, 8: 500, 9: 501, 10: 503}
+"""neonize's own numbers for WhatsApp's login failures (goneonize/utils/encoder.go)."""
+
+_BAN_CODES: Final = {1: 101, 2: 102, 3: 103, 4: 104, 5: 106}
+
+_RECEIPTS: Final = {
+    1: ReceiptKind.DELIVERED,
+    2: ReceiptKind.SENDER,
+    3: ReceiptKind.RETRY,
+    4: ReceiptKind.READ,
+    5: ReceiptKind.READ_SELF,
+    6: ReceiptKind.PLAYED,
+    7: ReceiptKind.PLAYED_SELF,
+    8: ReceiptKind.PLAYED_SELF,  # neonize 0.5.2 calls played-self SERVER_ERROR; a real one never arrives (H1)
+    9: ReceiptKind.INACTIVE,
+    10: ReceiptKind.PEER,
+    11: ReceiptKind.HISTORY_SYNC,
+}
+
+_PAIRING_GOES_ON: Final = frozenset({"success", "err-scanned-without-multidevice"})
+"""Login statuses after which codes or a device still come (whatsmeow qrchan.go); all others are an end."""
+
+
+def versions() -> tuple[str, str]:
+    """The versions of neonize and of the whatsmeow inside its library ('unknown' if not found)."""
+    folder = Path(neonize.__file__).parent
+    for library in folder.glob("neonize-*"):
+        with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            mark = b"\tgo.mau.fi/whatsmeow\t"  # a line of Go's build information
+            if (at := content.find(mark)) >= 0:
+                start = at + len(mark)
+                return version("neonize"), content[start : start + 64].split(b"\t", 1)[0].decode()
+    return version("neonize"), "unknown"
+
+
+class Client:
+    """neonize's client for one account, connected at most once (H6).
+
+    Events go to `emit`, on the event loop, in the order in which Go reported them; `emit` must not block.
+    `fault` is called for an error in our own handling of an event.
+    """
+
+    def __init__(self, *, emit: Callable[[AnyEvent], None], fault: Callable[[BaseException], None]) -> None:
+        self._emit = emit
+        self._fault = fault
+        self._neonize: Any = None
+        self._reachable = False
+        self.connected = False
+
+    async def connect(self, command: Connect) -> None:
+        """Start connecting; the outcome comes as events. Raises EngineRefused the second time."""
+        if self._neonize is not None:
+            raise EngineRefused("an engine connects once")
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="ffi"))
+        neonize_log.setLevel(logging.INFO)  # NOTSET would ship every stanza as a line (H11)
+        client = NewAClient(
+            command.database,
+            uuid=_NAME,
+            props=DeviceProps(os=command.device_name, platformType=DeviceProps.CHROME),
+        )
+        client._stop_finalizer.detach()  # a garbage collection must not stop the session (H7)
+        client._NewAClient__onLoginStatus = self._on_login_status
+        self._neonize = client
+        self._register(client)
+        proxy = None if command.proxy is None else ProxySettings(proxy_address=command.proxy)
+        task = await client.connect(proxy)
+        task.add_done_callback(self._on_connect_ended)
+
+    async def send(self, chat: str, text: str, secret: bytes) -> tuple[str, float]:
+        """Send a text; the WhatsApp message id and the server's time (Unix seconds).
+
+        The secret is written to whatsmeow_message_secrets with the id before anything leaves (whatsmeow
+        send.go). A Message, not a str: neonize searches a str for mentions. Raises EngineRefused.
+        """
+        message = Message(conversation=text, messageContextInfo=MessageContextInfo(messageSecret=secret))
+        answer = await _call(self._neonize.send_message(_jid(chat), message))
+        return answer.ID, float(answer.Timestamp)
+
+    async def pair_phone(self, phone: str) -> str:
+        """The code to type into the phone. Raises EngineRefused, also before the first QR code."""
+        return str(await _call(self._asked().PairPhone(phone, show_push_notification=True)))
+
+    async def presence(self, *, available: bool) -> None:
+        """Tell WhatsApp whether this device is in use. Raises EngineRefused."""
+        state = Presence.AVAILABLE if available else Presence.UNAVAILABLE
+        await _call(self._asked().send_presence(state))
+
+    async def logout(self) -> None:
+        """Unlink this device and forget the session. Raises EngineRefused."""
+        await _call(self._asked().logout())
+        self.connected = False
+
+    async def state(self) -> tuple[bool, bool]:
+        """What is_connected and is_logged_in say; False before Go has given a first sign of life.
+
+        Until then Neonize() may be writing the Go map that every call reads, which ends the process (H5).
+        """
+        if not self._reachable:
+            return False, False
+        client = self._neonize
+        connected, logged_in = bool(await client.is_connected), bool(await client.is_logged_in)
+        self.connected = connected and logged_in and not client.connect_task.done()
+        return connected, logged_in
+
+    async def disconnect(self) -> None:
+        """Close the socket, if there is one. Not Stop: the process ends anyway, and Stop writes Go's maps."""
+        self.connected = False
+        if self._reachable:
+            await self._neonize.disconnect()
+
+    def _asked(self) -> Any:
+        if not self._reachable:
+            raise EngineRefused("not connected yet")
+        return self._neonize
+
+    # --- events ---------------------------------------------------------------------------------
+
+    def _register(self, client: Any) -> None:
+        """Subscriptions are frozen at connect, so all of them are made before."""
+
+        handlers: dict[Any, Callable[[Any], None]] = {
+            pb.PairStatus: self._on_pair_status,
+            pb.Connected: self._on_connected,
+            pb.KeepAliveTimeout: self._on_keepalive_timeout,
+            pb.KeepAliveRestored: lambda _: self._emit(KeepAliveRestored()),
+            pb.LoggedOut: self._on_logged_out,
+            pb.StreamReplaced: lambda _: self._down(StreamReplaced()),
+            pb.TemporaryBan: self._on_temporary_ban,
+            pb.ConnectFailure: self._on_connect_failure,
+            pb.ClientOutdated: lambda _: self._down(ClientOutdated()),
+            pb.StreamError: lambda event: self._emit(StreamError(code=event.Code)),
+            pb.Disconnected: lambda _: self._down(Disconnected()),
+            pb.Message: self._on_message,
+            pb.Receipt: self._on_receipt,
+            pb.IdentityChange: lambda _: log.info("a contact's identity key changed"),
+            pb.OfflineSyncCompleted: lambda event: self._emit(OfflineSynced(count=event.Count)),
+            pb.UndecryptableMessage: lambda event: self._emit(Undecryptable(id=event.Info.ID)),
+        }
+        client.event.qr(self._guarded(lambda code: self._emit(QrCode(code=code.decode()))))
+        for kind, handler in handlers.items():
+            client.event(kind)(self._guarded(handler))
+
+    def _guarded(self, handler: Callable[[Any], None]) -> Callable[[object, Any], Awaitable[None]]:
+        """neonize drops the future of a handler, and with it whatever the handler raised (H10)."""
+
+        async def guarded(_: object, event: Any) -> None:
+            self._reachable = True
+            try:
+                handler(event)
+            except Exception as error:
+                self._fault(error)
+                log.exception("an event could not be handled")
+
+        return guarded
+
+    def _down(self, event: AnyEvent) -> None:
+        self.connected = False
+        self._emit(event)
+
+    def _on_connect_ended(self, task: "asyncio.Task[None]") -> None:
+        """neonize's event loop is dead, yet whatsmeow may be online and acknowledging what nobody will
+        read (H1): the socket is closed at once."""
+        error = None if task.cancelled() else task.exception()
+        self._down(ConnectEnded(text=redact(str(error)) if error else "the event loop ended"))
+        if self._reachable:
+            self._closing = asyncio.ensure_future(self.disconnect())
+
+    def _on_login_status(self, _uuid: int, status: int) -> None:
+        """Called on a Go thread while pairing; an end of pairing reaches Python in no other way (H3)."""
+        text = (ctypes.string_at(status) or b"").decode()
+        if text not in _PAIRING_GOES_ON:
+            self._neonize.loop.call_soon_threadsafe(self._end_pairing, text)
+
+    def _end_pairing(self, text: str) -> None:
+        if text == "err-client-outdated":
+            self._down(ClientOutdated())
+        self._down(PairingEnded(text=redact(text)))
+
+    def _on_pair_status(self, event: Any) -> None:
+        if event.Status == pb.PairStatus.SUCCESS:
+            self._emit(Paired(jid=Jid2String(event.ID)))
+        else:
+            self._down(PairingEnded(text=redact(event.Error)))
+
+    def _on_connected(self, _: Any) -> None:
+        self.connected = True
+        self._emit(Connected(jid=Jid2String(self._neonize.me.JID)))  # `me` is always Go's first event
+
+    def _on_keepalive_timeout(self, event: Any) -> None:
+        self._emit(KeepAliveTimeout(failures=event.ErrorCount, last_success=float(event.LastSuccess)))
+
+    def _on_logged_out(self, event: Any) -> None:
+        self._down(LoggedOut(on_connect=event.OnConnect, reason=_WHATSAPP_CODES[event.Reason]))
+
+    def _on_temporary_ban(self, event: Any) -> None:
+        self._down(TemporaryBan(code=_BAN_CODES[event.Code], expire_s=float(event.Expire)))
+
+    def _on_connect_failure(self, event: Any) -> None:
+        self._down(ConnectFailure(reason=_WHATSAPP_CODES[event.Reason], text=redact(event.Message)))
+
+    def _on_message(self, event: Any) -> None:
+        source, message = event.Info.MessageSource, event.Message
+        self._emit(
+            MessageReceived(
+                id=event.Info.ID,
+                chat=_plain(source.Chat),
+                sender=_plain(source.Sender),
+                sender_pn=next(
+                    (_plain(jid) for jid in (source.Sender, source.SenderAlt) if _is_phone(jid)), None
+                ),
+                is_group=source.IsGroup,
+                from_me=source.IsFromMe,
+                timestamp=event.Info.Timestamp / 1000,  # milliseconds, unlike a receipt's
+                text=message.conversation or message.extendedTextMessage.text,
+            )
+        )
+
+    def _on_receipt(self, event: Any) -> None:
+        source = event.MessageSource
+        self._emit(
+            Receipt(
+                message_ids=tuple(event.MessageIDs),
+                receipt=_RECEIPTS[event.Type],
+                chat=_plain(source.Chat),
+                sender=_plain(source.Sender),
+                from_me=source.IsFromMe,
+                timestamp=float(event.Timestamp),
+            )
+        )
+
+
+async def _call(doing: Awaitable[Any]) -> Any:
+    try:
+        return await doing
+    except NeonizeError as error:
+        raise EngineRefused(redact(_words(error))) from error
+
+
+def _words(error: NeonizeError) -> str:
+    first = error.args[0] if error.args else ""
+    return first.decode(errors="replace") if isinstance(first, bytes) else str(error)
+
+
+def _jid(text: str) -> Any:
+    user, _, server = text.rpartition("@")
+    return pb.JID(User=user, Server=server, Device=0, RawAgent=0, Integrator=0, IsEmpty=False)
+
+
+def _plain(jid: Any) -> str:
+    """The JID as text, without device; empty for an empty one."""
+    return str(Jid2String(JIDToNonAD(jid)))
+
+
+def _is_phone(jid: Any) -> bool:
+    return bool(jid.User) and jid.Server == "s.whatsapp.net"
