@@ -1,0 +1,71 @@
+"""The session database that whatsmeow keeps, as far as the parent may touch it.
+
+Two copies of SQLite in one process break each other's locks (anchors.md 0.1), so nothing here may run
+where neonize is loaded; from another process, reading is safe.
+"""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from service.errors import DataDirUnusable, StoreError, StoreUnavailable
+
+LOCK_TIMEOUT_S: Final = 10.0
+_SIDE_FILES: Final = ("-wal", "-shm", "-journal")
+_NOT_IN_PATH: Final = frozenset("?#%")  # neonize puts the path into a URI as it is
+
+
+class SessionFile:
+    """One account's session database (whatsmeow's sqlstore, schema 15)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def prepare(self) -> None:
+        """Create the file (mode 0600) if it is missing and put it in WAL mode, which lasts and doubles
+        whatsmeow's rate of sending. Only while no engine runs. Raises DataDirUnusable."""
+        if wrong := sorted(set(str(self.path)) & _NOT_IN_PATH):
+            raise DataDirUnusable(f"{self.path}: the path must not contain {' '.join(wrong)}")
+        try:
+            self.path.touch(mode=0o600)
+            self.path.chmod(0o600)
+            with closing(sqlite3.connect(self.path, timeout=LOCK_TIMEOUT_S)) as database:
+                (mode,) = database.execute("PRAGMA journal_mode = WAL").fetchone()
+        except (OSError, sqlite3.Error) as error:
+            raise DataDirUnusable(f"{self.path}: cannot be used as session database: {error}") from error
+        if mode != "wal":
+            raise DataDirUnusable(f"{self.path}: its file system does not allow WAL mode (it stays {mode})")
+
+    async def device_jid(self) -> str | None:
+        """The JID of the paired device, None when there is none. Raises StoreError."""
+        return await asyncio.to_thread(self._value, "SELECT jid FROM whatsmeow_device LIMIT 1", ())
+
+    async def find_message_id(self, secret: bytes) -> str | None:
+        """The WhatsApp id of the message sent with this secret; None: it was never begun. Raises StoreError.
+
+        whatsmeow writes the row before anything leaves (send.go), so a row says that it may have been sent.
+        """
+        query = "SELECT message_id FROM whatsmeow_message_secrets WHERE key = ? LIMIT 1"
+        return await asyncio.to_thread(self._value, query, (secret,))
+
+    def remove(self) -> None:
+        """Delete the database and its side files. Only while no engine runs."""
+        for suffix in ("", *_SIDE_FILES):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+    def _value(self, query: str, parameters: tuple[object, ...]) -> str | None:
+        if not self.path.exists():
+            return None
+        address = f"{self.path.resolve().as_uri()}?mode=ro"
+        try:
+            with closing(sqlite3.connect(address, uri=True, timeout=LOCK_TIMEOUT_S)) as database:
+                row = database.execute(query, parameters).fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):  # whatsmeow has not opened it yet
+                return None
+            raise StoreUnavailable(f"{self.path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{self.path}: {error}") from error
+        return None if row is None else str(row[0])
