@@ -1,1 +1,1 @@
-"""HTTP: health, metrics, the API and the page."""
+"""What Beacon shows and accepts over HTTP: probes, metrics, the API and the page."""

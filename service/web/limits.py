@@ -1,0 +1,23 @@
+"""The bounds of what is accepted, in one place; README and problem documents quote them."""
+
+from typing import Final
+
+TEXT_BYTES: Final = 64 * 1024
+"""Most bytes of UTF-8 in one message's text. WhatsApp itself allows 65,536 characters."""
+
+BODY_BYTES: Final = 4 * 1024 * 1024
+"""Most bytes of one request's body. A batch holds fewer of the longest texts than `BATCH_MESSAGES`."""
+
+FORM_BYTES: Final = 4 * 1024
+"""Most bytes of a small body: the sign-in form, a phone number."""
+
+BATCH_MESSAGES: Final = 1000
+"""Most messages in one request."""
+
+HORIZON_S: Final = 366 * 86_400.0
+"""How far ahead `not_before` and `expires_at` may lie; catches milliseconds taken for seconds."""
+
+IDEMPOTENCY_KEY_CHARS: Final = 200
+MAX_ATTEMPTS: Final = 100
+STREAMS: Final = 64
+"""Most event streams at a time; one is a few kilobytes and a timer."""

@@ -1,0 +1,213 @@
+// Follows Beacon's event stream and shows each snapshot. No library, no request to anywhere else.
+"use strict";
+
+const SILENCE_MS = 25_000; // the service speaks at least every 10 s
+const RETRY_MS = { first: 1_000, most: 10_000 };
+const HISTORY_S = 300;
+const GONE_OUT = ["sent", "delivered", "read"];
+const WAITING = ["queued", "sending", "unknown"];
+
+const byId = (id) => document.getElementById(id);
+const page = {
+  last: null, // the newest snapshot
+  offset: 0, // the service's clock minus ours, in ms
+  depths: [], // [seconds, messages waiting], oldest first
+  gone: [], // [seconds, messages gone out], last minute
+};
+
+// --- words ---------------------------------------------------------------------------------------
+
+function duration(seconds) {
+  const s = Math.max(0, Math.floor(seconds));
+  if (s < 60) return `${s} s`;
+  if (s < 3_600) return `${Math.floor(s / 60)} min ${s % 60} s`;
+  if (s < 86_400) return `${Math.floor(s / 3_600)} h ${Math.floor((s % 3_600) / 60)} min`;
+  return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3_600)} h`;
+}
+
+const number = new Intl.NumberFormat("en").format;
+const nowMs = () => Date.now() + page.offset;
+const secondsSince = (time) => (nowMs() - Date.parse(time)) / 1_000;
+const total = (counts, states) => states.reduce((sum, state) => sum + (counts[state] ?? 0), 0);
+
+function say(id, text) {
+  const element = byId(id);
+  if (element.textContent !== text) element.textContent = text; // an unchanged live region stays silent
+}
+
+// --- what a snapshot changes ------------------------------------------------------------------------
+
+function show(snapshot) {
+  page.last = snapshot;
+  page.offset = Date.parse(snapshot.at) - Date.now();
+  showSession(snapshot.session);
+  showQueue(snapshot.queue);
+  say("version", snapshot.service.version);
+  tick();
+}
+
+function showSession(session) {
+  byId("session").dataset.tone = session.tone;
+  byId("session").dataset.state = session.state;
+  say("state-title", session.title);
+  say("state-sentence", session.sentence);
+  say("state-advice", session.advice === "nothing" ? "" : session.advice_sentence);
+  byId("state-advice").hidden = session.advice === "nothing";
+  say("reason", session.reason);
+  byId("attempt-row").hidden = session.attempt === 0;
+  say("attempt", String(session.attempt));
+  byId("next-row").hidden = session.next_attempt_at === null;
+  document.title = `${session.title} · Beacon`;
+  showPairing(session);
+}
+
+function showPairing(session) {
+  const image = byId("qr");
+  byId("pairing").hidden = session.state !== "pairing";
+  byId("qr-figure").hidden = session.qr === null;
+  if (session.qr === null) {
+    image.removeAttribute("src");
+  } else if (image.dataset.text !== session.qr.text) {
+    image.src = `data:image/svg+xml,${encodeURIComponent(session.qr.svg)}`;
+  }
+  image.dataset.text = session.qr?.text ?? "";
+  showCode(session.pair_code);
+}
+
+function showCode(code) {
+  byId("code-box").hidden = code === null;
+  say("code", code ?? "");
+}
+
+function showQueue(queue) {
+  for (const [state, count] of Object.entries(queue.counts)) {
+    const shown = byId(`count-${state}`);
+    if (shown === null) continue;
+    shown.textContent = number(count);
+    shown.parentElement.dataset.zero = count === 0 ? "yes" : "no";
+  }
+  say("waiting", number(total(queue.counts, WAITING)));
+}
+
+// --- what time changes -------------------------------------------------------------------------------
+
+function tick() {
+  const { last } = page;
+  if (last === null) return;
+  say("since", duration(secondsSince(last.session.since)));
+  if (last.session.next_attempt_at !== null) say("next", duration(-secondsSince(last.session.next_attempt_at)));
+  say("uptime", duration(secondsSince(last.service.started_at)));
+  const oldest = last.queue.oldest_queued_at;
+  say("oldest", oldest === null ? "nothing waits" : duration(secondsSince(oldest)));
+  remember(last.queue.counts, Math.floor(nowMs() / 1_000));
+  draw();
+}
+
+function remember(counts, second) {
+  const point = (history, value, keep) => {
+    if (history.at(-1)?.[0] === second) history.pop();
+    history.push([second, value]);
+    while (history[0][0] < second - keep) history.shift();
+  };
+  point(page.depths, total(counts, WAITING), HISTORY_S);
+  point(page.gone, total(counts, GONE_OUT), 60);
+  const before = page.gone[0][1];
+  say("rate", number(Math.max(0, page.gone.at(-1)[1] - before)));
+}
+
+function draw() {
+  const end = page.depths.at(-1)[0];
+  const peak = Math.max(...page.depths.map(([, depth]) => depth));
+  const x = (second) => 300 - (end - second);
+  const y = (depth) => 70 - (64 * depth) / Math.max(peak, 1);
+  const points = page.depths.map(([second, depth]) => `${x(second)} ${y(depth).toFixed(1)}`);
+  const line = `M${points.join("L")}`;
+  byId("spark-line").setAttribute("d", points.length > 1 ? line : "");
+  byId("spark-area").setAttribute("d", points.length > 1 ? `${line}L300 72L${x(page.depths[0][0])} 72Z` : "");
+  say("spark-peak", `peak ${number(peak)}`);
+  byId("spark").setAttribute("aria-label", `Messages waiting, last five minutes: peak ${peak}`);
+}
+
+// --- the stream ----------------------------------------------------------------------------------------
+
+function live(state, text) {
+  byId("live").dataset.live = state;
+  document.body.dataset.live = state;
+  say("live-text", text);
+}
+
+function follow() {
+  let source = null;
+  let silence = null;
+  let wait = RETRY_MS.first;
+
+  function open() {
+    source = new EventSource("/api/v1/events");
+    source.onmessage = (event) => {
+      wait = RETRY_MS.first;
+      live("yes", "live");
+      listen();
+      show(JSON.parse(event.data));
+    };
+    source.onerror = again;
+    listen();
+  }
+
+  function listen() {
+    clearTimeout(silence);
+    silence = setTimeout(again, SILENCE_MS);
+  }
+
+  async function again() {
+    clearTimeout(silence);
+    source.close();
+    live("lost", "connection to Beacon lost");
+    setTimeout(reopen, wait * (0.5 + Math.random() / 2));
+    wait = Math.min(2 * wait, RETRY_MS.most);
+  }
+
+  async function reopen() {
+    try {
+      const answer = await fetch("/api/v1/session", { cache: "no-store" });
+      if (answer.status === 401) location.reload(); // the sign-in has ended: the form is at the same address
+      else if (answer.ok) open();
+      else again();
+    } catch {
+      again();
+    }
+  }
+
+  open();
+}
+
+// --- pairing by code ------------------------------------------------------------------------------------
+
+async function pair(event) {
+  event.preventDefault();
+  const button = event.target.querySelector("button");
+  button.disabled = true;
+  byId("pair-error").hidden = true;
+  try {
+    const answer = await fetch("/api/v1/session/pair", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ phone: byId("phone").value.trim() }),
+    });
+    const said = await answer.json();
+    if (answer.ok) showCode(said.code);
+    else pairError(said.errors?.[0]?.message ?? said.detail);
+  } catch {
+    pairError("Beacon did not answer. Try again.");
+  } finally {
+    button.disabled = false;
+  }
+}
+
+function pairError(sentence) {
+  say("pair-error", sentence);
+  byId("pair-error").hidden = false;
+}
+
+byId("pair").addEventListener("submit", pair);
+setInterval(tick, 1_000);
+follow();
