@@ -7,6 +7,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --no-config --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
 # On a terminal the program gets Ctrl-C alone, so that make ends with the program's own exit code.
 FOREGROUND := if [ -t 0 ]; then set -m; fi;
@@ -44,7 +46,8 @@ bench: setup-dev ## measure; the last line is one JSON object
 	@$(BIN)/python -m tests.bench --json $(ARGS)
 
 lock: setup-dev ## write requirements*.txt anew from pyproject.toml
-	@$(BIN)/python -m tests.lock
+	@$(LOCK) --extra demo --group build -o requirements.txt
+	@$(LOCK) --extra demo --group build --group dev -c requirements.txt -o requirements-dev.txt
 
 clean: ## remove the environment and caches, never data
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
