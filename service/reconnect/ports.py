@@ -1,0 +1,38 @@
+"""What the supervisor needs of an engine and of the session file (`service.engine` has both)."""
+
+from pathlib import Path
+from typing import Protocol
+
+from service.engine.exits import ExitReport
+from service.engine.protocol import Hello, Refused, Sent
+
+
+class Engine(Protocol):
+    """One engine process: starts once, ends once."""
+
+    async def start(self) -> Hello: ...
+
+    async def connect(self, *, database: Path, device_name: str, proxy: str | None) -> None: ...
+
+    async def send(
+        self, *, token: int, chat: str, text: str, secret: bytes, behind: int | None, traceparent: str | None
+    ) -> Sent | Refused: ...
+
+    async def pair_phone(self, phone: str) -> str: ...
+
+    async def stop(self) -> ExitReport: ...
+
+    async def kill(self) -> ExitReport: ...
+
+    async def wait(self) -> ExitReport: ...
+
+
+class Session(Protocol):
+    """The session database as far as the supervisor looks into it."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def prepare(self) -> None: ...
+
+    async def device_jid(self) -> str | None: ...
