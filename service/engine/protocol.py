@@ -325,9 +325,12 @@ _ANSWERS: Final = msgspec.msgpack.Decoder(AnyReply | AnyEvent)
 def encode(frame: Frame) -> bytes:
     """The frame as it goes over the wire, length included.
 
-    Raises FrameError when it would be over `MAX_FRAME_BYTES`.
+    Raises FrameError when it would be over `MAX_FRAME_BYTES` or holds text that has no UTF-8 form.
     """
-    body = _ENCODER.encode(frame)
+    try:
+        body = _ENCODER.encode(frame)
+    except UnicodeEncodeError as error:
+        raise FrameError(f"text that cannot be encoded: {error.reason}") from error
     if len(body) > MAX_FRAME_BYTES:
         raise FrameError(f"frame of {len(body)} bytes: at most {MAX_FRAME_BYTES} are allowed")
     return _LENGTH.pack(len(body)) + body
