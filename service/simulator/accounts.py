@@ -3,10 +3,9 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from service.errors import SimulatorError
-from service.simulator.endings import Ending
+from service.simulator.link import Link
 from service.simulator.mailbox import Mailbox
 from service.simulator.noise import KeyPair
 from service.simulator.stanza import JID, LID_SERVER, PHONE_SERVER, Node
@@ -17,16 +16,6 @@ _REMEMBERED = 100_000  # message ids that an account remembers to know a repetit
 def lid_user(phone: str) -> str:
     """The user part of a phone number's LID: 15 digits that do not show the number."""
     return str(10**14 + int.from_bytes(hashlib.sha256(phone.encode()).digest()[:8], "big") % (9 * 10**14))
-
-
-class DeviceLink(Protocol):
-    """What a device may do with its connection."""
-
-    def post(self, node: Node) -> None:
-        """Send a stanza, behind those that were posted before."""
-
-    def end(self, how: Ending) -> None:
-        """Say why, then hang up."""
 
 
 @dataclass(slots=True)
@@ -51,7 +40,7 @@ class Device:
     number: int
     noise_key: bytes
     bundle: Bundle | None = None
-    link: DeviceLink | None = None
+    link: Link | None = None
     available: bool = False
     mailbox: Mailbox = field(default_factory=Mailbox)
 

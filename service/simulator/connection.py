@@ -12,7 +12,7 @@ from aiohttp import ClientConnectionResetError, WSMsgType, web
 
 from service.clock import Clock
 from service.errors import SimulatorError
-from service.simulator.endings import MALFORMED, Ending
+from service.simulator.endings import MALFORMED, RESTART, Ending
 from service.simulator.faults import Faults
 from service.simulator.noise import HEADER_BYTES, Cipher, Identity, ServerHandshake
 from service.simulator.stanza import Codec, Node
@@ -107,7 +107,8 @@ class Connection:
         """Say why, then hang up: when the client does, or after `linger_s` at the latest."""
         if not self._ending:
             self._put(how.node)
-            self._put(_Hangup(linger_s))
+            at_once = how is RESTART and self._faults.close_behind_515
+            self._put(_Hangup(0.0 if at_once else linger_s))
             self._ending = True
 
     def cut(self) -> None:

@@ -10,29 +10,19 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from service.simulator.endings import Ending, ending
+from service.simulator.link import Link
 
 T = TypeVar("T")
-
-
-class Link(Protocol):
-    """One connection, as far as a fault is concerned."""
-
-    @property
-    def phone(self) -> str | None:
-        """Whose it is, None while it is not logged in."""
-
-    def cut(self) -> None:
-        """Break it without a word."""
-
-    def end(self, how: Ending) -> None:
-        """Say why, then hang up."""
 
 
 class Network(Protocol):
     """What the faults act on."""
 
     def links(self) -> Iterable[Link]:
-        """Connections that have come as far as the handshake."""
+        """Connections that have come as far as the websocket."""
+
+    def hang_up(self, link: Link, how: Ending) -> None:
+        """Say why, then hang up, and forget the device when the ending says so."""
 
     def cut_all(self) -> int:
         """Break every connection, also those that are only beginning; how many there were."""
@@ -141,7 +131,7 @@ class Faults:
         """End open links now, by a name from `endings.ENDINGS`; how many there were."""
         links = [link for link in self._network.links() if phone in (None, link.phone)]
         for link in links:
-            link.end(ending(how))
+            self._network.hang_up(link, ending(how))
         return len(links)
 
     def end_login(self, how: Ending | str, phone: str | None = None, *, times: int | None = 1) -> None:

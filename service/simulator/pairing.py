@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import secrets
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -22,7 +22,8 @@ from service.clock import Clock
 from service.errors import SimulatorError
 from service.simulator import protobuf
 from service.simulator.accounts import Account, Device, Directory
-from service.simulator.endings import RESTART, Ending
+from service.simulator.endings import RESTART
+from service.simulator.link import Link
 from service.simulator.noise import KeyPair
 from service.simulator.stanza import SERVER, Attributes, Node
 
@@ -33,22 +34,10 @@ T = TypeVar("T")
 _BUNDLE_INFO: Final = b"link_code_pairing_key_bundle_encryption_key"
 
 
-class NewDevice(Protocol):
-    """The connection of a device that is not linked yet."""
-
-    noise_key: bytes
-
-    def post(self, node: Node) -> None:
-        """Send a stanza."""
-
-    def end(self, how: Ending) -> None:
-        """Say why, then hang up."""
-
-
 class Candidate:
     """A connected device that waits to be linked."""
 
-    def __init__(self, connection: NewDevice) -> None:
+    def __init__(self, connection: Link) -> None:
         self.connection = connection
         self.refs = frozenset(f"2@{secrets.token_urlsafe(24)}" for _ in range(_REFS))
         self.code_phone: str | None = None
@@ -78,7 +67,7 @@ class Pairing:
         """Devices that show a QR code now."""
         return len(self._candidates)
 
-    def begin(self, connection: NewDevice) -> Candidate:
+    def begin(self, connection: Link) -> Candidate:
         """A new device has connected: give it what its QR codes are made of."""
         candidate = self._candidates[connection.noise_key] = Candidate(connection)
         refs = tuple(Node("ref", {}, ref.encode()) for ref in sorted(candidate.refs))

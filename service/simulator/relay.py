@@ -5,8 +5,9 @@ Addresses go over the wire as LIDs. What a device did not take waits in its mail
 
 from service.clock import Clock
 from service.errors import SimulatorError
-from service.simulator.accounts import Account, Device, DeviceLink, Directory, remember
+from service.simulator.accounts import Account, Device, Directory, remember
 from service.simulator.faults import Faults
+from service.simulator.link import Link
 from service.simulator.mailbox import Key
 from service.simulator.stanza import JID, Attributes, Node
 
@@ -21,7 +22,7 @@ class Relay:
         self._faults = faults
         self._clock = clock
 
-    def message(self, sender: Device, link: DeviceLink, node: Node) -> None:
+    def message(self, sender: Device, link: Link, node: Node) -> None:
         """Accept a message, deliver it to the devices it is encrypted for, and acknowledge it.
 
         Raises SimulatorError when the stanza is not a message.
@@ -53,7 +54,7 @@ class Relay:
         if not self._faults.takes_ack(phone):
             link.post(self._ack(node, extra))
 
-    def receipt(self, sender: Device, link: DeviceLink, node: Node) -> None:
+    def receipt(self, sender: Device, link: Link, node: Node) -> None:
         """Note what a receipt says, pass it on whole, and acknowledge it. Raises SimulatorError."""
         to, kind = node.jid("to"), node.get("type")
         ids = [

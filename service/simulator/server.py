@@ -17,9 +17,10 @@ from service.errors import SimulatorError
 from service.simulator import library, protobuf, tls
 from service.simulator.accounts import Account, Device, Directory
 from service.simulator.connection import Connection
-from service.simulator.endings import LOGGED_OUT, REPLACED
-from service.simulator.faults import Faults, Link
+from service.simulator.endings import LOGGED_OUT, REPLACED, Ending
+from service.simulator.faults import Faults
 from service.simulator.iq import Queries
+from service.simulator.link import Link
 from service.simulator.noise import Identity
 from service.simulator.pairing import Candidate, Pairing
 from service.simulator.proxy import Proxy
@@ -148,8 +149,16 @@ class Simulator:
     # what the faults act on
 
     def links(self) -> Iterable[Link]:
-        """Connections that have come as far as the handshake."""
+        """Connections that have come as far as the websocket."""
         return tuple(self._connections)
+
+    def hang_up(self, link: Link, how: Ending) -> None:
+        """Say why, then hang up, and forget the device when the ending says so."""
+        if how.unlinks:
+            for device in list(self._directory.devices()):
+                if device.link is link:
+                    self._directory.unlink(device)
+        link.end(how)
 
     def cut_all(self) -> int:
         """Break every connection."""

@@ -143,6 +143,8 @@ class Codec:
         return node
 
     def _node(self, out: bytearray, node: Node) -> None:
+        if not node.tag:
+            raise SimulatorError("a node without a tag")
         content = node.content
         if content == ():
             content = None
@@ -246,6 +248,8 @@ class _Reader:
         if size == 0:
             raise SimulatorError("a node without a tag")
         tag = self._text()
+        if not tag:
+            raise SimulatorError("a node without a tag")
         attrs: dict[str, Attribute] = {}
         for _ in range((size - 1) >> 1):
             name = self._text()
