@@ -20,13 +20,16 @@ from service.bot.router import Command, Context, Router, Say
 from service.clock import Clock
 from service.engine.protocol import MessageReceived
 from service.errors import BeaconError
-from service.queue.address import parse_chat
+from service.queue.address import GROUP_SERVER, LID_SERVER, USER_SERVER, parse_chat
 from service.queue.model import Enqueued, NewMessage
 from service.telemetry.pseudonym import Pseudonyms
 
 log = structlog.get_logger(__name__)
 
 Enqueue = Callable[[Sequence[NewMessage]], Awaitable[list[Enqueued]]]
+
+ANSWERED: Final = frozenset({USER_SERVER, LID_SERVER, GROUP_SERVER})
+"""Servers of chats that a command may come from; broadcasts and channels are none."""
 
 APOLOGY: Final = "Sorry, that went wrong. It has been noted; please try again later."
 TOO_SLOW: Final = "Sorry, that took too long. It has been noted; please try again later."
@@ -73,7 +76,7 @@ class Bot:
 
     def receive(self, message: MessageReceived) -> None:
         """Take up a message if it is a command from somebody else. Never blocks, never raises."""
-        if message.from_me or self._stopping:
+        if message.from_me or self._stopping or _server(message.chat) not in ANSWERED:
             return
         parsed = self._router.parse(message.text.strip())
         if parsed is None:
@@ -168,9 +171,8 @@ class Bot:
         answers = count(1)
 
         async def say(to: str, text: str) -> str:
-            answer = NewMessage(
-                chat=parse_chat(to, field="to"), text=text, idempotency_key=f"bot-{source}-{next(answers)}"
-            )
+            chat = to if to == message.chat else parse_chat(to, field="to")
+            answer = NewMessage(chat=chat, text=text, idempotency_key=f"bot-{source}-{next(answers)}")
             (kept,) = await self._enqueue([answer])
             return kept.message.id
 
@@ -179,10 +181,13 @@ class Bot:
     def _is_admin(self, message: MessageReceived) -> bool:
         """Only phone-number JIDs count: the digits of a LID are not a phone number."""
         for jid in (message.sender_pn, message.sender):
-            digits, _, server = (jid or "").partition("@")
-            if server == "s.whatsapp.net" and digits in self._admins:
+            if jid is not None and _server(jid) == USER_SERVER and jid.partition("@")[0] in self._admins:
                 return True
         return False
+
+
+def _server(jid: str) -> str:
+    return jid.rpartition("@")[2]
 
 
 def _being_cancelled() -> bool:
