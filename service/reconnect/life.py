@@ -68,8 +68,8 @@ async def live(life: Life, *, session: Session, device_name: str, proxy: str | N
             log.warning("connection.refused", engine=life.number, error=refused.text)
             told.refused(life, Reason.ENGINE_REFUSED)
         report = await life.process.wait()
-    except StoreError as error:
-        log.error("connection.session_unreadable", error=str(error))
+    except StoreError:
+        log.exception("connection.session_unreadable")
         told.refused(life, Reason.SESSION_UNREADABLE)
     except (EngineStartFailed, EngineGone, EngineTimeout):
         report = await life.process.wait()
