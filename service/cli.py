@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from service import __version__, config
-from service.config import LOOPBACK, Settings
+from service.config import LOOPBACK, LogLevel, Settings
 from service.errors import BeaconError, SettingsError
 
 EX_TEMPFAIL = 75
@@ -148,12 +148,15 @@ def settings(*, as_markdown: bool, as_json: bool) -> None:
 @click.pass_context
 def doctor(ctx: click.Context, *, release: bool, as_json: bool) -> None:
     """Check the surroundings: versions, folder, disk, network, database, port, engine."""
+    loaded = config.load()
     from service import doctor as practice  # noqa: PLC0415
+    from service.telemetry import logging  # noqa: PLC0415
 
-    findings = asyncio.run(practice.examine(config.load(), release=release))
-    healthy = not any(finding.outcome is practice.Outcome.FAIL for finding in findings)
+    logging.configure(loaded.log_format, LogLevel.ERROR)
+    findings = asyncio.run(practice.examine(loaded, release=release))
+    healthy = not any(finding.outcome is practice.Outcome.FAIL for finding in findings.values())
     if as_json:
-        click.echo(json.dumps({"ok": healthy, "checks": [asdict(finding) for finding in findings]}))
+        click.echo(json.dumps({"ok": healthy, "checks": {name: asdict(it) for name, it in findings.items()}}))
     else:
         click.echo(practice.table(findings))
     ctx.exit(0 if healthy else 1)

@@ -1,14 +1,14 @@
 """What `beacon doctor` looks at before a start: each check ends in one sentence and what to do about it."""
 
 import asyncio
+import errno
 import os
 import platform
 import shutil
-import socket
 import ssl
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
 from enum import StrEnum
@@ -35,6 +35,7 @@ DISK_WARN_BYTES: Final = 1 << 30
 DISK_FAIL_BYTES: Final = 100 << 20
 CLOCK_WARN_S: Final = 120.0
 MAX_GREETING_BYTES: Final = 16 * 1024
+RUNNING: Final = "Fine if that is the running service; a second one would not start."
 
 
 class Outcome(StrEnum):
@@ -47,9 +48,8 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: what was seen, and what to do (empty when nothing)."""
+    """What a check saw, and what to do (empty when nothing)."""
 
-    check: str
     outcome: Outcome
     sentence: str
     advice: str = ""
@@ -64,17 +64,19 @@ class Surroundings:
     release: bool
 
 
-async def examine(settings: Settings, *, release: bool, engine: EngineCommand | None = None) -> list[Finding]:
-    """Every check, in the order of `CHECKS`; none of them raises for what it looks at."""
+async def examine(
+    settings: Settings, *, release: bool, engine: EngineCommand | None = None
+) -> dict[str, Finding]:
+    """What every check of `CHECKS` finds, by its name; none of them raises for what it looks at."""
     around = Surroundings(settings=settings, engine=engine or EngineCommand(), release=release)
-    return [await check(around) for check in CHECKS]
+    return {name: await check(around) for name, check in CHECKS.items()}
 
 
-def table(findings: Sequence[Finding]) -> str:
+def table(findings: Mapping[str, Finding]) -> str:
     """The findings for a terminal."""
     lines = []
-    for finding in findings:
-        lines.append(f"{finding.outcome.value:<5} {finding.check:<10} {finding.sentence}")
+    for name, finding in findings.items():
+        lines.append(f"{finding.outcome.value:<5} {name:<10} {finding.sentence}")
         if finding.advice:
             lines.append(f"{'':<16} -> {finding.advice}")
     return "\n".join(lines)
@@ -83,8 +85,8 @@ def table(findings: Sequence[Finding]) -> str:
 async def _python(_: Surroundings) -> Finding:
     name = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     if (3, 11) <= sys.version_info[:2] <= (3, 14):
-        return Finding("python", Outcome.OK, f"{name}.")
-    return Finding("python", Outcome.WARN, f"{name}; tested are 3.11 to 3.14.", "Use one of these.")
+        return Finding(Outcome.OK, f"{name}.")
+    return Finding(Outcome.WARN, f"{name}; tested are 3.11 to 3.14.", "Use one of these.")
 
 
 async def _libraries(_: Surroundings) -> Finding:
@@ -96,12 +98,11 @@ async def _libraries(_: Surroundings) -> Finding:
         import_module("magic")
     except ImportError as error:
         return Finding(
-            "libraries",
             Outcome.FAIL,
             f"{versions}; libmagic cannot be loaded ({error}).",
             "Run `make setup` again, or install libmagic (Debian: libmagic1).",
         )
-    return Finding("libraries", Outcome.OK, f"{versions}; libmagic loads.")
+    return Finding(Outcome.OK, f"{versions}; libmagic loads.")
 
 
 async def _data_dir(around: Surroundings) -> Finding:
@@ -109,20 +110,32 @@ async def _data_dir(around: Surroundings) -> Finding:
     if not path.exists():
         parent = _nearest(path)
         if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
-            return Finding("data_dir", Outcome.OK, f"{path} can be made at the first start.")
+            return Finding(Outcome.OK, f"{path} can be made at the first start.")
         return Finding(
-            "data_dir",
             Outcome.FAIL,
             f"{path} cannot be made: {parent} is not a folder that this user may write.",
             "Mend the permissions, or set DATA_DIR.",
         )
     try:
         with DataDir(path):
-            return Finding("data_dir", Outcome.OK, f"{path} is writable and nobody else holds it.")
+            return Finding(Outcome.OK, f"{path} is writable and nobody else holds it.")
     except DataDirInUse as error:
-        return Finding("data_dir", Outcome.WARN, f"{error}.", "Fine if that is the running service.")
+        return Finding(Outcome.WARN, f"{error}.", RUNNING)
     except DataDirUnusable as error:
-        return Finding("data_dir", Outcome.FAIL, f"{error}.", "Mend the permissions, or set DATA_DIR.")
+        return Finding(Outcome.FAIL, f"{error}.", "Mend the permissions, or set DATA_DIR.")
+
+
+def _is_held(path: Path) -> bool:
+    """Whether another process has this DATA_DIR. Makes no folder."""
+    if not path.exists():
+        return False
+    try:
+        with DataDir(path):
+            return False
+    except DataDirInUse:
+        return True
+    except DataDirUnusable:
+        return False
 
 
 def _nearest(path: Path) -> Path:
@@ -135,9 +148,9 @@ async def _disk(around: Surroundings) -> Finding:
     free = shutil.disk_usage(place).free
     sentence = f"{free / (1 << 20):,.0f} MiB free at {place}."
     if free >= DISK_WARN_BYTES:
-        return Finding("disk", Outcome.OK, sentence)
+        return Finding(Outcome.OK, sentence)
     outcome = Outcome.WARN if free >= DISK_FAIL_BYTES else Outcome.FAIL
-    return Finding("disk", outcome, sentence, "Free some: a full disk refuses new messages.")
+    return Finding(outcome, sentence, "Free some: a full disk refuses new messages.")
 
 
 async def _whatsapp(around: Surroundings) -> Finding:
@@ -150,19 +163,17 @@ async def _whatsapp(around: Surroundings) -> Finding:
     except (OSError, TimeoutError) as error:
         reason = str(error) or f"no answer within {REACH_S:g} s"
         return Finding(
-            "whatsapp",
             Outcome.WARN if around.release else Outcome.FAIL,
             f"{host}:{port} cannot be reached {way}: {reason}.",
             "Check network, firewall, WHATSAPP_PROXY and certificates; Beacon starts and waits meanwhile.",
         )
     if skew_s is not None and abs(skew_s) > CLOCK_WARN_S:
         return Finding(
-            "whatsapp",
             Outcome.WARN,
             f"{host}:{port} answers {way}, but this clock is off by {skew_s:+.0f} s.",
             "Set the clock (NTP).",
         )
-    return Finding("whatsapp", Outcome.OK, f"{host}:{port} answers {way}, its certificate is good.")
+    return Finding(Outcome.OK, f"{host}:{port} answers {way}, its certificate is good.")
 
 
 async def _greet(host: str, port: int, *, proxy: str | None) -> float | None:
@@ -184,26 +195,23 @@ async def _greet(host: str, port: int, *, proxy: str | None) -> float | None:
 async def _database(around: Surroundings) -> Finding:
     secret = around.settings.database_url
     if secret is None:
-        return Finding("database", Outcome.OK, "DATABASE_URL is not set; the queue is in DATA_DIR.")
+        return Finding(Outcome.OK, "DATABASE_URL is not set; the queue is in DATA_DIR.")
     try:
         parts = urlsplit(secret.get_secret_value())
         host, port = parts.hostname or LOOPBACK, parts.port or 5432
     except ValueError:
-        return Finding(
-            "database", Outcome.FAIL, "DATABASE_URL is not a URL.", "postgres://USER:PASSWORD@HOST/NAME"
-        )
+        return Finding(Outcome.FAIL, "DATABASE_URL is not a URL.", "postgres://USER:PASSWORD@HOST/NAME")
     try:
         async with asyncio.timeout(REACH_S):
             _, writer = await asyncio.open_connection(host, port)
             writer.close()
     except (OSError, TimeoutError) as error:
         return Finding(
-            "database",
             Outcome.FAIL,
             f"{host}:{port} of DATABASE_URL cannot be reached: {error or 'no answer'}.",
             "Check the address and the firewall.",
         )
-    return Finding("database", Outcome.OK, f"{host}:{port} of DATABASE_URL takes connections.")
+    return Finding(Outcome.OK, f"{host}:{port} of DATABASE_URL takes connections.")
 
 
 async def _port(around: Surroundings) -> Finding:
@@ -211,16 +219,16 @@ async def _port(around: Surroundings) -> Finding:
     where = f"HOST={host or '*'} PORT={port}"
     try:
         server = await asyncio.start_server(lambda *_: None, host, port)
-    except (OSError, socket.gaierror) as error:
+    except OSError as error:
+        ours = error.errno == errno.EADDRINUSE and _is_held(around.settings.data_dir)
         return Finding(
-            "port",
-            Outcome.FAIL,
+            Outcome.WARN if ours else Outcome.FAIL,
             f"{where} cannot be bound: {error.strerror or error}.",
-            "Stop what listens there, or set PORT.",
+            RUNNING if ours else "Stop what listens there, or set PORT.",
         )
     server.close()
     await server.wait_closed()
-    return Finding("port", Outcome.OK, f"{where} is free.")
+    return Finding(Outcome.OK, f"{where} is free.")
 
 
 async def _engine(around: Surroundings) -> Finding:
@@ -234,24 +242,21 @@ async def _engine(around: Surroundings) -> Finding:
     try:
         hello = await process.start()
     except EngineError as error:
-        return Finding(
-            "engine", Outcome.FAIL, f"WhatsApp's client does not start: {error}.", "Run `make setup` again."
-        )
+        return Finding(Outcome.FAIL, f"WhatsApp's client does not start: {error}.", "Run `make setup` again.")
     await process.stop()
     return Finding(
-        "engine",
         Outcome.OK,
         f"WhatsApp's client starts (neonize {hello.neonize}, whatsmeow {hello.whatsmeow}).",
     )
 
 
-CHECKS: Final[tuple[Callable[[Surroundings], Awaitable[Finding]], ...]] = (
-    _python,
-    _libraries,
-    _data_dir,
-    _disk,
-    _whatsapp,
-    _database,
-    _port,
-    _engine,
-)
+CHECKS: Final[Mapping[str, Callable[[Surroundings], Awaitable[Finding]]]] = {
+    "python": _python,
+    "libraries": _libraries,
+    "data_dir": _data_dir,
+    "disk": _disk,
+    "whatsapp": _whatsapp,
+    "database": _database,
+    "port": _port,
+    "engine": _engine,
+}
