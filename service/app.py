@@ -9,24 +9,27 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from random import SystemRandom
+from random import Random, SystemRandom
 from types import FrameType
+from zoneinfo import ZoneInfo
 
 import structlog
 from aiohttp import web
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import Tracer
+from prometheus_client import CollectorRegistry
 
-from service import terminal
+import service
 from service.bot.bot import Bot
 from service.bot.builtin import add_builtin_commands
 from service.bot.metrics import BotMetrics
 from service.bot.plugins import load_plugins
 from service.bot.router import Router
-from service.clock import SystemClock
-from service.config import Settings
+from service.clock import Clock, SystemClock
+from service.config import LOOPBACK, Settings
 from service.datadir import DataDir
 from service.engine.metrics import EngineMetrics
 from service.engine.process import EngineProcess
@@ -45,6 +48,7 @@ from service.reconnect.supervisor import Supervisor
 from service.telemetry import logging, tracing
 from service.telemetry.pseudonym import Pseudonyms
 from service.telemetry.registry import build_registry
+from service.terminal import Terminal
 from service.web.application import build
 from service.web.health import Health
 from service.web.metrics import WebMetrics
@@ -55,6 +59,9 @@ SEND_GRACE_S = 15.0
 """How long a stop waits for the send in flight: Heroku kills 30 s after its SIGTERM."""
 
 FLUSH_S = 3.0
+EX_SOFTWARE = 70
+"""A component ended with an error that nobody expected: the process manager should start us again."""
+
 SECRET_VARIABLES = frozenset({"API_TOKEN", "METRICS_TOKEN", "DATABASE_URL", "OTEL_EXPORTER_OTLP_HEADERS"})
 
 
@@ -74,15 +81,21 @@ def run(settings: Settings, *, engine: EngineCommand | None = None) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Raises StartError, StoreError, PluginError."""
     logging.configure(settings.log_format, settings.log_level)
     with DataDir(settings.data_dir) as data:
-        asyncio.run(_serve(settings, data, engine or EngineCommand()))
+        try:
+            asyncio.run(_serve(settings, data, engine or EngineCommand()))
+        except ExceptionGroup as crash:
+            log.critical("service.crashed", exc_info=crash)
+            return EX_SOFTWARE
     return 0
 
 
 async def _serve(settings: Settings, data: DataDir, engine: EngineCommand) -> None:
     stop = Stop(asyncio.get_running_loop())
-    async with _build(settings, data, engine) as service:
-        with stop:
-            await service.run_until(stop)
+    with stop:
+        async with _build(settings, data, engine) as beacon:
+            for note in beacon.health.notes:
+                log.warning("service.note", note=note)
+            await beacon.run_until(stop)
 
 
 class Stop:
@@ -158,9 +171,9 @@ class Service:
             raise AddressUnusable(
                 f"HOST={host or '*'} PORT={port}: must be a free address of this machine ({error.strerror})"
             ) from error
-        url = f"http://{host or '127.0.0.1'}:{runner.addresses[0][1]}/"
+        url = f"http://{host or LOOPBACK}:{runner.addresses[0][1]}/"
         log.info("service.listening", url=url)
-        person = terminal.Terminal(sys.stdout)
+        person = Terminal(sys.stdout)
         person.welcome(url=url, token_needed=self.settings.api_token is not None)
         self.supervisor.subscribe(person.show)
 
@@ -182,43 +195,20 @@ async def _build(settings: Settings, data: DataDir, engine: EngineCommand) -> As
     registry = build_registry(account)
     logging.count_into(logging.LogMetrics(registry, account))
     provider = tracing.build_provider(account)
-    tracer = provider.get_tracer("beacon")
+    tracer = provider.get_tracer("beacon", version=service.__version__)
     pseudonyms = Pseudonyms(data.secret("pseudonym.key"))
-    proxy = settings.whatsapp_proxy.get_secret_value() if settings.whatsapp_proxy else None
 
     session = SessionFile(data.session)
-    engine_metrics = EngineMetrics(registry, account)
-
-    def spawn(on_event: "EventListener") -> EngineProcess:
-        return EngineProcess(
-            entry=engine.entry,
-            environment=engine.full_environment(),
-            on_event=on_event,
-            metrics=engine_metrics,
-            clock=clock,
-        )
-
-    supervisor = Supervisor(
-        spawn=spawn,
-        session=session,
-        device_name=settings.device_name,
-        proxy=proxy,
-        probe=Probe(proxy),
-        backoff=Backoff(),
-        clock=clock,
-        rng=rng,
-        metrics=ReconnectMetrics(registry, account),
-        tracer=tracer,
-    )
-    store = SqliteStore(data.queue)
+    supervisor = _connection(settings, session, engine, registry, tracer, clock=clock, rng=rng)
+    queue_metrics = QueueMetrics(registry, account)
+    store = SqliteStore(data.queue, account=account, metrics=queue_metrics, clock=clock)
     await store.open()
     try:
-        queue_metrics = QueueMetrics(registry, account)
         dispatcher = Dispatcher(
             store=store,
             send=supervisor.send,
             find_message_id=session.find_message_id,
-            worker=f"{os.getpid()}",
+            worker=str(os.getpid()),
             unknown_wait_s=settings.unknown_wait,
             clock=clock,
             rng=rng,
@@ -227,10 +217,120 @@ async def _build(settings: Settings, data: DataDir, engine: EngineCommand) -> As
             pseudonyms=pseudonyms,
         )
         outbox = Outbox(store=store, wake=dispatcher.wake, clock=clock, metrics=queue_metrics, tracer=tracer)
-        router = Router(prefix=settings.bot_prefix)
-        add_builtin_commands(router)
-        load_plugins(router, settings.bot_plugins)
-        bot = Bot(router=router)
-        yield Service()
+        router = _commands(settings, supervisor, outbox, clock)
+        bot = Bot(
+            router=router,
+            enqueue=outbox.enqueue,
+            admins=settings.bot_admins,
+            metrics=BotMetrics(registry, account, commands=[command.name for command in router]),
+            tracer=tracer,
+            pseudonyms=pseudonyms,
+            clock=clock,
+        )
+        _introduce(supervisor, dispatcher, bot)
+        health = Health(
+            clock=clock,
+            started_at=clock.now(),
+            heartbeat_age_s=lambda: clock.monotonic() - dispatcher.heartbeat_at,
+            store_trouble=store.trouble,
+            status=lambda: supervisor.status,
+            engine=lambda: supervisor.engine,
+            counts=outbox.counts,
+            oldest_queued_at=outbox.oldest_queued_at,
+            notes=_notes(settings),
+        )
+        application = build(
+            settings=settings,
+            outbox=outbox,
+            connection=supervisor,
+            health=health,
+            registry=registry,
+            metrics=WebMetrics(registry, account),
+            tracer=tracer,
+            clock=clock,
+        )
+        yield Service(
+            settings=settings,
+            supervisor=supervisor,
+            dispatcher=dispatcher,
+            bot=bot,
+            health=health,
+            web=application,
+            provider=provider,
+        )
     finally:
         await store.close()
+
+
+def _connection(
+    settings: Settings,
+    session: SessionFile,
+    engine: EngineCommand,
+    registry: CollectorRegistry,
+    tracer: Tracer,
+    *,
+    clock: Clock,
+    rng: Random,
+) -> Supervisor:
+    metrics = EngineMetrics(registry, settings.account)
+    proxy = settings.whatsapp_proxy.get_secret_value() if settings.whatsapp_proxy else None
+
+    def spawn(on_event: Callable[[AnyEvent], None]) -> EngineProcess:
+        return EngineProcess(
+            entry=engine.entry,
+            environment=engine.full_environment(),
+            on_event=on_event,
+            metrics=metrics,
+            clock=clock,
+        )
+
+    return Supervisor(
+        spawn=spawn,
+        session=session,
+        device_name=settings.device_name,
+        proxy=proxy,
+        probe=Probe(proxy),
+        backoff=Backoff(),
+        clock=clock,
+        rng=rng,
+        metrics=ReconnectMetrics(registry, settings.account),
+        tracer=tracer,
+    )
+
+
+def _commands(settings: Settings, supervisor: Supervisor, outbox: Outbox, clock: Clock) -> Router:
+    router = Router(prefix=settings.bot_prefix)
+    add_builtin_commands(
+        router,
+        status=lambda: supervisor.status,
+        counts=outbox.counts,
+        last_backup_at=lambda: None,  # this version makes no backups, and !status says so
+        clock=clock,
+        zone=ZoneInfo(settings.tz) if settings.tz else None,
+    )
+    load_plugins(router, settings.bot_plugins)
+    return router
+
+
+def _introduce(supervisor: Supervisor, dispatcher: Dispatcher, bot: Bot) -> None:
+    def on_status(status: Status) -> None:
+        if status.state is State.CONNECTED:
+            dispatcher.connected()
+        else:
+            dispatcher.disconnected()
+
+    def on_event(event: AnyEvent) -> None:
+        match event:
+            case Receipt():
+                dispatcher.receipt(event)
+            case MessageReceived():
+                bot.receive(event)
+
+    supervisor.subscribe(on_status)
+    supervisor.listen(on_event)
+
+
+def _notes(settings: Settings) -> tuple[str, ...]:
+    if settings.database_url is None:
+        return ()
+    return ("DATABASE_URL is set, but this version keeps the queue and the session in DATA_DIR only.",)

@@ -9,17 +9,8 @@ from typing import TextIO
 
 import segno
 
-from service.reconnect.status import Advice, Status
-
-ADVICE = {
-    Advice.NOTHING: "nothing to do",
-    Advice.SCAN_QR: "open WhatsApp on the phone > Linked devices > Link a device, and scan the code",
-    Advice.CHECK_NETWORK: "check this machine's network and WHATSAPP_PROXY",
-    Advice.CHECK_PHONE: "look at the phone of this account",
-    Advice.CHECK_OTHER_INSTANCE: "look for another process that uses this session",
-    Advice.UPGRADE: "upgrade Beacon",
-    Advice.READ_LOG: "read the log",
-}
+from service.reconnect.status import Status
+from service.web.words import ADVICES, STATES
 
 
 class Terminal:
@@ -40,7 +31,7 @@ class Terminal:
         if now == self._last:
             return
         self._last = now
-        self._print(f"WhatsApp: {status.state} - {status.sentence} [{ADVICE[status.advice]}]")
+        self._print(f"{STATES[status.state].title}. {status.sentence} {ADVICES[status.advice]}")
         if status.qr is not None and self._out.isatty():
             drawn = io.StringIO()
             segno.make_qr(status.qr).terminal(drawn, compact=True, border=2)

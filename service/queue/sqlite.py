@@ -40,6 +40,7 @@ class SqliteStore:
         self._clock = clock
         self._counts: Counter[State] = Counter()
         self._oldest: float | None = None
+        self._trouble: str | None = None
         self._listeners: list[Callable[[Moves], None]] = []
         self._writer: Writer | None = None
         self._reader: sqlite3.Connection | None = None
@@ -105,6 +106,10 @@ class SqliteStore:
     def oldest_queued_at(self) -> float | None:
         """See QueueStore.oldest_queued_at."""
         return self._oldest
+
+    def trouble(self) -> str | None:
+        """Why the last write failed, None when it did not: can messages be kept now."""
+        return self._trouble
 
     def subscribe(self, listener: Callable[[Moves], None]) -> Callable[[], None]:
         """See QueueStore.subscribe."""
@@ -220,7 +225,13 @@ class SqliteStore:
     async def _write(self, operation: StoreOperation, work: Callable[[Transaction], T]) -> T:
         if self._writer is None:
             raise StoreUnavailable("queue database: not open")
-        return await self._measured(operation, self._writer.submit(work))
+        try:
+            answer = await self._measured(operation, self._writer.submit(work))
+        except StoreUnavailable as error:
+            self._trouble = str(error)
+            raise
+        self._trouble = None
+        return answer
 
     async def _measured(self, operation: StoreOperation, answer: Awaitable[T]) -> T:
         started = self._clock.monotonic()

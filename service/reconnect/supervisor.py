@@ -227,6 +227,7 @@ class Supervisor:
         self._apply(RULES[Reason.LOGGING_IN if device else Reason.WAITING_FOR_QR])
 
     def _started(self, life: Life, hello: Hello) -> None:
+        self.engine = hello
         self._trace.step("engine started")
         log.info("connection.engine_started", engine=life.number, neonize=hello.neonize)
 
@@ -235,7 +236,7 @@ class Supervisor:
             self._apply(RULES[reason])
 
     def _gone(self, life: Life, report: ExitReport) -> None:
-        self._life = None
+        self._life = self.engine = None
         log.info(
             "connection.engine_gone", engine=life.number, cause=report.cause, returncode=report.returncode
         )

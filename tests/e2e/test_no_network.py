@@ -47,7 +47,7 @@ async def test_the_terminal_says_where_the_page_is_and_what_to_do(tmp_path: Path
         await running.until("/api/v1/session", lambda it: it["state"] == "backing_off")
         told = running.stdout.read_text()
         assert str(running.http._base_url) in told
-        assert "check this machine's network" in told
+        assert "Check this machine's network" in told
 
 
 async def test_what_it_writes_is_for_its_owner_only(tmp_path: Path) -> None:

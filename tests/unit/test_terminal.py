@@ -24,7 +24,7 @@ class Screen(io.StringIO):
 def test_it_says_the_state_and_what_to_do() -> None:
     out = io.StringIO()
     Terminal(out).show(PAIRING)
-    assert "pairing - Waiting for the phone." in out.getvalue()
+    assert "Waiting for the phone." in out.getvalue()
     assert "Linked devices" in out.getvalue()
 
 
