@@ -133,7 +133,7 @@ class Service:
     dispatcher: Dispatcher
     bot: Bot
     health: Health
-    web: web.Application
+    http: web.Application
     provider: TracerProvider
 
     async def run_until(self, stop: Stop) -> None:
@@ -141,7 +141,7 @@ class Service:
 
         Raises AddressUnusable. A component that ends with an error ends the service with that error.
         """
-        runner = web.AppRunner(self.web, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(self.http, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
             await self._listen(runner)
@@ -195,7 +195,7 @@ async def _build(settings: Settings, data: DataDir, engine: EngineCommand) -> As
     registry = build_registry(account)
     logging.count_into(logging.LogMetrics(registry, account))
     provider = tracing.build_provider(account)
-    tracer = provider.get_tracer("beacon", version=service.__version__)
+    tracer = provider.get_tracer("beacon", service.__version__)
     pseudonyms = Pseudonyms(data.secret("pseudonym.key"))
 
     session = SessionFile(data.session)
@@ -255,7 +255,7 @@ async def _build(settings: Settings, data: DataDir, engine: EngineCommand) -> As
             dispatcher=dispatcher,
             bot=bot,
             health=health,
-            web=application,
+            http=application,
             provider=provider,
         )
     finally:

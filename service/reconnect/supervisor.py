@@ -236,7 +236,8 @@ class Supervisor:
             self._apply(RULES[reason])
 
     def _gone(self, life: Life, report: ExitReport) -> None:
-        self._life = self.engine = None
+        self._life = None
+        self.engine = None
         log.info(
             "connection.engine_gone", engine=life.number, cause=report.cause, returncode=report.returncode
         )
