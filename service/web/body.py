@@ -48,6 +48,8 @@ async def _read(request: web.Request, limit_bytes: int) -> bytes:
         raw = await request.read()  # itself bounded by the application's client_max_size
     except web.HTTPRequestEntityTooLarge as error:
         raise problem.too_large(sentence) from error
+    except web.RequestPayloadError as error:
+        raise problem.malformed("The body ends early, or is not what Content-Encoding says.") from error
     if len(raw) > limit_bytes:
         raise problem.too_large(sentence)
     return raw

@@ -33,6 +33,7 @@ PAGES: Final = frozenset({"/", "/sign-in", "/sign-out"})
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """The signal for `on_response_prepare`; what a handler has set itself stays."""
+    response.headers[hdrs.SERVER] = "Beacon"  # aiohttp would name the version of everything
     for name, value in _ALWAYS.items():
         response.headers.setdefault(name, value)
     policy = "same-origin" if route_of(request) in PAGES else "no-referrer"

@@ -20,8 +20,8 @@ from service.reconnect.status import State, Status
 from service.web.schemas import rfc3339
 from service.web.words import ADVICES
 
-HEARTBEAT_LIMIT_S: Final = 120.0
-"""When the dispatcher counts as stuck. Longer than the deadline of a send (90 s), which it may await."""
+HEARTBEAT_LIMIT_S: Final = 60.0
+"""When the dispatcher counts as stuck. It beats every second, whatever it waits for."""
 
 
 class Verdict(StrEnum):

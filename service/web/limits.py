@@ -1,9 +1,6 @@
-"""The bounds of what is accepted, in one place; README and problem documents quote them."""
+"""The bounds of what is accepted, in one place (a text's own is in queue/content.py)."""
 
 from typing import Final
-
-TEXT_BYTES: Final = 64 * 1024
-"""Most bytes of UTF-8 in one message's text. WhatsApp itself allows 65,536 characters."""
 
 BODY_BYTES: Final = 4 * 1024 * 1024
 """Most bytes of one request's body. A batch holds fewer of the longest texts than `BATCH_MESSAGES`."""

@@ -138,7 +138,7 @@ def _checked(bodies: list[Any], *, now: float, path: str) -> list[NewMessage]:
 def _new_message(given: NewMessageIn, *, now: float) -> NewMessage:
     """Raises InvalidInput for what only shows when fields are seen together, or against the clock."""
     return NewMessage(
-        chat=parse_chat(given.to, field="to"),
+        chat=_chat(given.to),
         text=given.text,
         priority=given.priority,
         not_before=_within_horizon("not_before", given.not_before, now=now),
@@ -147,6 +147,13 @@ def _new_message(given: NewMessageIn, *, now: float) -> NewMessage:
         on_unknown=given.on_unknown,
         idempotency_key=given.idempotency_key,
     )
+
+
+def _chat(to: str) -> str:
+    try:
+        return parse_chat(to, field="to")
+    except InvalidInput as error:  # its sentence may be logged, so it does not quote the value; ours does
+        raise InvalidInput("to", f"{shown(to)}: {error.sentence}") from None
 
 
 def _expiry(given: NewMessageIn, *, now: float) -> float | None:

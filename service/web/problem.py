@@ -27,7 +27,7 @@ RETRY_AFTER_S: Final = 5
 
 ERRORS_SHOWN: Final = 20
 
-STREAMING: Final = "streaming"
+STREAMING: Final = web.RequestKey("streaming", bool)
 """Set in the request by a handler that has begun an answer without end."""
 
 

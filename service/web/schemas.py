@@ -10,6 +10,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from service.errors import InvalidInput
+from service.queue.content import MAX_TEXT_BYTES, parse_text
 from service.queue.model import Enqueued, Message, OnUnknown, SendResult
 from service.queue.model import State as MessageState
 from service.reconnect.status import Advice
@@ -44,26 +46,18 @@ def _instant(value: object) -> float:
     raise PydanticCustomError("instant", "not a time")
 
 
-def _text(value: str) -> str:
+def _text(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    kind = "too_large" if len(value.encode(errors="replace")) > MAX_TEXT_BYTES else "not_a_text"
     try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        raise PydanticCustomError("surrogate", "holds half of a surrogate pair, which is no text") from None
-    if size > limits.TEXT_BYTES:
-        raise PydanticCustomError(
-            "too_large",
-            "is {size} bytes of UTF-8; at most {most} are allowed",
-            {"size": size, "most": limits.TEXT_BYTES},
-        )
-    if not value.strip():
-        raise PydanticCustomError("blank", "must have at least one character that is not space")
-    if "\0" in value:
-        raise PydanticCustomError("nul", "must not hold the character NUL")
-    return value
+        return parse_text(value, field="text")
+    except InvalidInput as error:
+        raise PydanticCustomError(kind, "{sentence}", {"sentence": error.sentence}) from None
 
 
 Instant = Annotated[float, BeforeValidator(_instant, json_schema_input_type=float | str)]
-Text = Annotated[str, BeforeValidator(lambda value: _text(value) if isinstance(value, str) else value)]
+Text = Annotated[str, BeforeValidator(_text)]
 
 
 class _Input(BaseModel):
@@ -74,7 +68,7 @@ class NewMessageIn(_Input):
     """One message to send. Each description says what is allowed, and is quoted when a value is not."""
 
     to: str = Field(min_length=1, max_length=100, description="a phone number with country code, or a JID")
-    text: Text = Field(description=f"text of 1 to {limits.TEXT_BYTES} bytes of UTF-8, not only space")
+    text: Text = Field(description=f"text of 1 to {MAX_TEXT_BYTES} bytes of UTF-8, not only space")
     priority: int = Field(5, ge=0, le=9, description="a whole number from 0 to 9; higher goes first")
     not_before: Instant | None = Field(
         None, description="a time, as RFC 3339 with offset or Unix seconds, at most 366 days ahead"
@@ -253,7 +247,7 @@ def shown_name(name: str) -> str:
     return name if name.isprintable() and len(name) <= SHOWN_CHARS else shown(name)
 
 
-_SAYS_IT_ITSELF: Final = frozenset({"too_large", "surrogate", "blank", "nul"})
+_SAYS_IT_ITSELF: Final = frozenset({"too_large", "not_a_text"})
 
 
 def _fields(message: Message) -> Mapping[str, Any]:

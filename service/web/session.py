@@ -3,13 +3,12 @@
 import base64
 import re
 from http import HTTPStatus
-from typing import Final
 
 from aiohttp import web
 from pydantic import ValidationError
 
 from service.errors import InvalidInput
-from service.queue.address import parse_chat
+from service.queue.address import USER_SERVER, parse_chat
 from service.reconnect.status import Status
 from service.web import limits, problem, qr
 from service.web.body import read_object, require_json
@@ -26,8 +25,6 @@ from service.web.schemas import (
     shown,
 )
 from service.web.words import ADVICES, STATES
-
-PHONE_SERVER: Final = "@s.whatsapp.net"
 
 
 class Session:
@@ -119,9 +116,9 @@ def phone_digits(phone: str) -> str:
             [FieldError("phone", f"{shown(phone)}: must be a phone number with country code")]
         )
     try:
-        return parse_chat(phone, field="phone").removesuffix(PHONE_SERVER)
+        return parse_chat(phone, field="phone").removesuffix(f"@{USER_SERVER}")
     except InvalidInput as error:
-        raise problem.invalid([FieldError(error.field, error.sentence)]) from None
+        raise problem.invalid([FieldError("phone", f"{shown(phone)}: {error.sentence}")]) from None
 
 
 def readable_code(code: str) -> str:

@@ -51,8 +51,9 @@ function showSession(session) {
   byId("session").dataset.state = session.state;
   say("state-title", session.title);
   say("state-sentence", session.sentence);
-  say("state-advice", session.advice === "nothing" ? "" : session.advice_sentence);
-  byId("state-advice").hidden = session.advice === "nothing";
+  const advised = session.advice !== "nothing" && session.qr === null; // beside a code stand the steps
+  say("state-advice", advised ? session.advice_sentence : "");
+  byId("state-advice").hidden = !advised;
   say("reason", session.reason);
   byId("attempt-row").hidden = session.attempt === 0;
   say("attempt", String(session.attempt));
