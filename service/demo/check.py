@@ -85,7 +85,7 @@ async def _story(host: Host, simulator: Simulator, ledger: Ledger) -> Report:
     host.kill_engine()
     await ledger.until_delivered(TRICKLE + BURST // 2)
     simulator.faults.refuse()
-    simulator.faults.cut()
+    simulator.faults.cut(BEACON)
     for turn in range(WHILE_CUT):
         await ledger.post(host, [names[turn % len(names)]])
     await host.kill()

@@ -51,6 +51,6 @@ async def _live(host: Host, simulator: Simulator, people: list[Contact]) -> None
             await person.send(BEACON, "!ping")
         if turn % FAULT_EVERY == 0:
             simulator.faults.refuse()
-            simulator.faults.cut()
+            simulator.faults.cut(BEACON)
             asyncio.get_running_loop().call_later(FAULT_S, simulator.faults.heal)
         await asyncio.sleep(BETWEEN_MESSAGES_S)
