@@ -69,10 +69,10 @@ def run(ctx: click.Context) -> None:
 @click.pass_context
 def demo(ctx: click.Context, *, check: bool, external: bool, as_json: bool) -> None:
     """Show the service against a simulated WhatsApp on this machine; needs no phone."""
-    from service.demo import command  # noqa: PLC0415 - the only way from the program to the simulator
-
     if check and external:
         raise click.UsageError("--check and --external exclude each other")
+    from service.demo import command  # noqa: PLC0415 - the only way from the program to the simulator
+
     ctx.exit(command.demo(check=check, external=external, as_json=as_json))
 
 
