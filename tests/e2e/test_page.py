@@ -26,6 +26,8 @@ from tests.component.web.scripted import BACKING_OFF, CONNECTED, PAIRING, QR_TEX
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all, and it lives in one loop
 
+expect.set_options(timeout=20_000)  # a deadline for a machine that does much else at the same time
+
 API_TOKEN = "correct-horse-battery"
 ANN = NewMessage(chat="4915123456789@s.whatsapp.net", text="Hello, Ann")
 
@@ -138,7 +140,8 @@ async def test_the_code_is_shown_then_the_state_and_the_counters_move_by_themsel
         assert await code.evaluate("image => decodeURIComponent(image.src)") == (
             f"data:image/svg+xml,{qr.svg(QR_TEXT)}"
         )
-        assert await code.evaluate("image => image.complete && image.naturalWidth > 0")
+        await expect(code).to_have_js_property("complete", True)
+        assert await code.evaluate("image => image.naturalWidth") > 0
         await no_sideways_scrolling(shown)
 
         served.connection.become(replace(PAIRING, qr=QR_TEXT + "2"))
@@ -242,7 +245,7 @@ async def test_a_page_that_lost_beacon_says_so_and_comes_back_by_itself(
 
         served.connection.become(replace(CONNECTED, since=served.clock.now()))
         await served.listen()
-        await expect(live).to_have_text("live", timeout=30_000)
+        await expect(live).to_have_text("live")
         await expect(shown.get_by_role("heading", level=1)).to_have_text("Connected")
 
 

@@ -105,15 +105,17 @@ function tick() {
 }
 
 function remember(counts, second) {
-  const point = (history, value, keep) => {
-    if (history.at(-1)?.[0] === second) history.pop();
-    history.push([second, value]);
+  const forget = (history, keep) => {
     while (history[0][0] < second - keep) history.shift();
   };
-  point(page.depths, total(counts, WAITING), HISTORY_S);
-  point(page.gone, total(counts, GONE_OUT), 60);
-  const before = page.gone[0][1];
-  say("rate", number(Math.max(0, page.gone.at(-1)[1] - before)));
+  if (page.depths.at(-1)?.[0] === second) page.depths.pop(); // a second shows how it ended
+  page.depths.push([second, total(counts, WAITING)]);
+  forget(page.depths, HISTORY_S);
+
+  const gone = total(counts, GONE_OUT);
+  if (page.gone.at(-1)?.[0] !== second) page.gone.push([second, gone]); // and is counted from where it began
+  forget(page.gone, 60);
+  say("rate", number(Math.max(0, gone - page.gone[0][1])));
 }
 
 function draw() {
