@@ -4,7 +4,7 @@ Everything that is posted goes out in the order in which it was posted, whatever
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import structlog
@@ -96,7 +96,6 @@ class Connection:
         self._clock = clock
         self._outgoing: asyncio.Queue[_Outgoing] = asyncio.Queue()
         self._ending = False
-        self._gone = asyncio.Event()
 
     def post(self, node: Node) -> None:
         """Send a stanza behind those posted before; dropped when the link is ending."""
@@ -143,7 +142,6 @@ class Connection:
                     self.end(MALFORMED)
         finally:
             self._ending = True
-            self._gone.set()
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
 
@@ -167,21 +165,10 @@ class Connection:
                 await self._clock.sleep(early_s)
             await self._faults.passage(self.phone)
             if isinstance(item, _Hangup):
-                await self._hang_up(item.linger_s)
+                await self._clock.sleep(item.linger_s)  # cancelled when the client hangs up
+                self._transport.close()
                 return
             try:
                 await self._frames.write(self._writing.seal(self._codec.encode(item)))
             except (ClientConnectionResetError, ConnectionError):
                 return
-
-    async def _hang_up(self, linger_s: float) -> None:
-        if linger_s > 0:
-            await _within(self._gone.wait(), linger_s)
-        self._transport.close()
-
-
-async def _within(waiting: Awaitable[object], seconds: float) -> None:
-    try:
-        await asyncio.wait_for(waiting, seconds)
-    except TimeoutError:
-        log.debug("simulator.lingered", seconds=seconds)

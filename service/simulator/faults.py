@@ -64,6 +64,9 @@ class _Script(Generic[T]):
                 self._rules.remove(rule)
         return rule.value
 
+    def drop(self, phone: str | None) -> None:
+        self._rules = [rule for rule in self._rules if rule.phone != phone]
+
     def clear(self) -> None:
         self._rules.clear()
 
@@ -111,7 +114,7 @@ class Faults:
 
     def delay(self, seconds: float, phone: str | None = None) -> None:
         """Let everything that the server says come this much later, in order; 0 ends it."""
-        self._delays.clear()
+        self._delays.drop(phone)
         if seconds > 0:
             self._delays.add(seconds, phone=phone, times=None)
 

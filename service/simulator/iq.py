@@ -72,5 +72,5 @@ class Queries:
     def _remove(self, device: Device, removed: Node) -> None:
         target = self._directory.device(removed.jid("jid"))
         if target is None or target.account is not device.account:
-            raise SimulatorError(f"{removed.jid('jid')}: not a device of this account")
+            raise SimulatorError("the device to remove is not a device of this account")
         self._directory.unlink(target)

@@ -96,7 +96,7 @@ class Node:
         """An attribute that must be an address. Raises SimulatorError when it is not."""
         value = self.attrs.get(name)
         if not isinstance(value, JID):
-            raise SimulatorError(f"<{self.tag} {name}={value!r}>: must be a JID")
+            raise SimulatorError(f"<{self.tag}>: {name} must be a JID")
         return value
 
 
@@ -172,7 +172,7 @@ class Codec:
             self._text(out, jid.user)
             return
         if jid.device:
-            raise SimulatorError(f"{jid}: an address at {jid.server} has no device")
+            raise SimulatorError(f"an address at {jid.server} has no device")
         out.append(_JID_PAIR)
         if jid.user:
             self._text(out, jid.user)
@@ -274,7 +274,7 @@ class _Reader:
     def _text(self) -> str:
         value = self._scalar(self._byte())
         if not isinstance(value, str):
-            raise SimulatorError(f"{value} stands where text belongs")
+            raise SimulatorError("an address stands where text belongs")
         return value
 
     def _scalar(self, kind: int) -> Attribute:

@@ -15,6 +15,17 @@ from cryptography.x509.oid import NameOID
 
 HOSTS: Final = ("web.whatsapp.com", "*.whatsapp.com", "*.whatsapp.net", "localhost")
 _VALID: Final = datetime.timedelta(days=30)
+_SIGNS_CERTIFICATES: Final = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 def authority(folder: Path) -> tuple[Path, ssl.SSLContext]:
@@ -28,10 +39,17 @@ def authority(folder: Path) -> tuple[Path, ssl.SSLContext]:
     ca = (
         _builder("Simulator CA", ca_key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_SIGNS_CERTIFICATES, critical=True)
         .sign(ca_key, hashes.SHA256())
     )
     names = x509.SubjectAlternativeName([x509.DNSName(host) for host in HOSTS])
-    leaf = _builder(HOSTS[0], key.public_key()).add_extension(names, critical=False)
+    leaf = (
+        _builder(HOSTS[0], key.public_key())
+        .add_extension(names, critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
+        )
+    )
     ca_file, chain_file = folder / "ca.pem", folder / "server.pem"
     ca_file.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
     chain_file.touch(mode=0o600)
@@ -41,7 +59,7 @@ def authority(folder: Path) -> tuple[Path, ssl.SSLContext]:
         )
         + leaf.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     )
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain_file)
     return ca_file, context
 
@@ -56,4 +74,6 @@ def _builder(name: str, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuild
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _VALID)
         .not_valid_after(now + _VALID)
+        # Python from 3.13 on verifies by RFC 5280 strictly and wants key identifiers and the authority's use
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
