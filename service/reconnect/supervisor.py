@@ -119,6 +119,8 @@ class Supervisor:
         self._repeats: Counter[Reason] = Counter()
         self._families: defaultdict[str, deque[float]] = defaultdict(deque)
         self._stopping = False
+        self.engine: Hello | None = None
+        """What the running engine said of itself; None without one."""
         self._ended = asyncio.Event()
         self._listeners: list[Callable[[AnyEvent], None]] = []
         self._announcer = Announcer(RULES[Reason.STARTING], clock=clock, metrics=metrics)
