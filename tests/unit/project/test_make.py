@@ -1,6 +1,8 @@
 """`make` alone: it finds a Python that fits, and says what is missing when there is none."""
 
 import os
+import pty
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,3 +68,51 @@ def test_every_promised_target_is_there(target: str) -> None:
         check=False,
     )
     assert planned.returncode == 0, planned.stderr
+
+
+ON_THIS_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+STAND_IN = """#!{python}
+import signal, sys
+signal.signal(signal.SIGINT, lambda *_: sys.exit({code}))
+print("running", flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize(("program_code", "make_code"), [(0, 0), (3, 2)], ids=["clean", "with-an-error"])
+def test_ctrl_c_reaches_the_program_and_make_ends_as_it_does(
+    tmp_path: Path, program_code: int, make_code: int
+) -> None:
+    """A stand-in for the program: what is tested is what make and the terminal do with Ctrl-C."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("requirements.txt", "pyproject.toml", ".venv/.created", ".venv/.ready"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / ".venv" / "bin").mkdir()
+    program = tmp_path / ".venv" / "bin" / "beacon"
+    program.write_text(STAND_IN.format(python=sys.executable, code=program_code))
+    program.chmod(0o755)
+
+    ours, theirs = pty.openpty()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-c", ON_THIS_TERMINAL, "make", "run"],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"]},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        ) as make:
+            shown = b""
+            while b"running" not in shown:
+                shown += os.read(ours, 1024)
+            os.write(ours, b"\x03")
+            assert make.wait(timeout=30) == make_code
+    finally:
+        os.close(ours)
+        os.close(theirs)
