@@ -1,0 +1,36 @@
+"""Waiting that can be cut short."""
+
+import asyncio
+
+from service.clock import Clock
+
+
+class Alarm:
+    """Something to wait for, with a limit by an injected clock. For one waiter."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """End the wait that is under way, or the next one."""
+        self._rung.set()
+
+    async def wait(self, seconds: float | None) -> None:
+        """Return once it has rung, or after that many seconds; None waits without limit."""
+        if not self._rung.is_set():
+            if seconds is None:
+                await self._rung.wait()
+            else:
+                await self._wait(seconds)
+        self._rung.clear()
+
+    async def _wait(self, seconds: float) -> None:
+        rung = asyncio.create_task(self._rung.wait())
+        slept = asyncio.create_task(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait({rung, slept}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            rung.cancel()
+            slept.cancel()
+            await asyncio.gather(rung, slept, return_exceptions=True)

@@ -1,0 +1,121 @@
+"""Delivery truth: what receipts say of messages, and the task that writes it down."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from opentelemetry import trace
+from opentelemetry.trace import Tracer
+
+from service.clock import Clock
+from service.engine.protocol import Receipt, ReceiptKind
+from service.queue import spans
+from service.queue.metrics import QueueMetrics
+from service.queue.model import Receipted, State
+from service.queue.persistence import Persistence
+from service.queue.store import QueueStore
+from service.telemetry.pseudonym import Pseudonyms
+
+log = structlog.get_logger(__name__)
+
+STATES: Final[dict[ReceiptKind, State]] = {
+    ReceiptKind.DELIVERED: State.DELIVERED,
+    ReceiptKind.INACTIVE: State.DELIVERED,  # the device has it, the app is in the background
+    ReceiptKind.READ: State.READ,
+    ReceiptKind.PLAYED: State.READ,
+}
+"""What a kind proves. The others prove nothing of the recipient: RETRY came but could not be read,
+SENDER, READ_SELF, PLAYED_SELF and PEER are our own devices, SERVER_ERROR and HISTORY_SYNC are not about
+delivery."""
+
+BUFFER: Final = 10_000
+"""Receipts that may wait for the store; a receipt is acknowledged already and does not come again."""
+
+TOGETHER: Final = 64
+"""Most receipts handed to the store at a time, to share its commits."""
+
+
+def proves(receipt: Receipt) -> State | None:
+    """The state that the receipt proves for its messages, if any; our own other devices prove none."""
+    return None if receipt.from_me else STATES.get(receipt.receipt)
+
+
+class Receipts:
+    """A bounded buffer of receipts, and the task that hands them to the store in order."""
+
+    def __init__(
+        self,
+        *,
+        store: QueueStore,
+        persistence: Persistence,
+        on_moved: Callable[[Receipted], None],
+        clock: Clock,
+        metrics: QueueMetrics,
+        tracer: Tracer,
+        pseudonyms: Pseudonyms,
+    ) -> None:
+        self._store = store
+        self._persistence = persistence
+        self._on_moved = on_moved
+        self._clock = clock
+        self._metrics = metrics
+        self._tracer = tracer
+        self._pseudonyms = pseudonyms
+        self._buffer: asyncio.Queue[tuple[Receipt, State]] = asyncio.Queue(BUFFER)
+
+    def put(self, receipt: Receipt) -> None:
+        """Take a receipt; never blocks. When the buffer is full the receipt is lost, which is counted."""
+        self._metrics.receipt(receipt.receipt)
+        state = proves(receipt)
+        if state is None:
+            return
+        try:
+            self._buffer.put_nowait((receipt, state))
+        except asyncio.QueueFull:
+            self._metrics.receipt_dropped()
+            log.error("queue.receipt_dropped", buffer=BUFFER)  # noqa: TRY400
+
+    async def run(self) -> None:
+        """Hand receipts to the store, until cancelled."""
+        while True:
+            taken = [await self._buffer.get()]
+            while len(taken) < TOGETHER and not self._buffer.empty():
+                taken.append(self._buffer.get_nowait())
+            async with asyncio.TaskGroup() as together:
+                for receipt, state in taken:
+                    together.create_task(self._settle(receipt, state))
+            for _ in taken:
+                self._buffer.task_done()
+
+    async def drained(self) -> None:
+        """Return once every receipt taken so far has been handed over."""
+        await self._buffer.join()
+
+    async def _settle(self, receipt: Receipt, state: State) -> None:
+        with trace.use_span(
+            spans.settle(self._tracer, receipt=receipt.receipt.value), end_on_exit=True
+        ) as span:
+            moved = await self._persistence.done(
+                "receive",
+                lambda: self._store.receive(
+                    receipt.message_ids, state=state, at=receipt.timestamp, now=self._clock.now()
+                ),
+            )
+            for receipted in moved or ():
+                spans.link(span, receipted.message)
+                self._tell(receipted)
+
+    def _tell(self, receipted: Receipted) -> None:
+        message, before = receipted.message, receipted.before
+        if before not in STATES.values():
+            self._metrics.delivered(delivery_s(message.accepted_at, message.delivered_at, self._clock.now()))
+        log.info(
+            f"message.{message.state.value}", message=message.id, chat=self._pseudonyms.chat(message.chat)
+        )
+        self._on_moved(receipted)
+
+
+def delivery_s(accepted_at: float, delivered_at: float | None, now: float) -> float:
+    """Seconds from acceptance to delivery. Receipts have whole seconds: the latest moment that fits."""
+    return now - accepted_at if delivered_at is None else min(now, delivered_at + 1.0) - accepted_at
