@@ -10,7 +10,7 @@ from typing import TextIO
 import segno
 
 from service.reconnect.status import Status
-from service.web.words import ADVICES, STATES
+from service.reconnect.words import ADVICES, STATES
 
 
 class Terminal:

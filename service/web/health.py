@@ -17,8 +17,8 @@ from service.engine.protocol import Hello
 from service.queue.model import LIVE
 from service.queue.model import State as MessageState
 from service.reconnect.status import State, Status
+from service.reconnect.words import ADVICES
 from service.web.schemas import rfc3339
-from service.web.words import ADVICES
 
 HEARTBEAT_LIMIT_S: Final = 60.0
 """When the dispatcher counts as stuck. It beats every second, whatever it waits for."""

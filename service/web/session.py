@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from service.errors import InvalidInput
 from service.queue.address import USER_SERVER, parse_chat
 from service.reconnect.status import Status
+from service.reconnect.words import ADVICES, STATES
 from service.web import limits, problem, qr
 from service.web.body import read_object, require_json
 from service.web.ports import Connection
@@ -24,7 +25,6 @@ from service.web.schemas import (
     rfc3339_or_none,
     shown,
 )
-from service.web.words import ADVICES, STATES
 
 
 class Session:

@@ -3,7 +3,7 @@
 import pytest
 
 from service.reconnect.status import Advice, State
-from service.web.words import ADVICES, STATES
+from service.reconnect.words import ADVICES, STATES
 
 
 @pytest.mark.parametrize("state", State)
