@@ -20,6 +20,7 @@ _GROUP: Final = re.compile(r"[0-9]{5,20}(-[0-9]{5,20})?")
 _LID: Final = re.compile(r"[0-9]{5,20}")
 _SERVERS: Final = f"{USER_SERVER}, {LID_SERVER} or {GROUP_SERVER}"
 _MAX_CHARS: Final = 64
+_E164_DIGITS: Final = 15
 
 
 def parse_chat(value: str, *, field: str) -> str:
@@ -62,6 +63,8 @@ def _parse_phone(text: str, *, field: str) -> str:
     digits = _SEPARATORS.sub("", text).removeprefix("+")
     if not (digits.isascii() and digits.isdigit()):
         raise InvalidInput(field, "a phone number has digits, spaces, ( ) . - / and a leading + only")
+    if len(digits) > _E164_DIGITS:
+        raise InvalidInput(field, f"these {len(digits)} digits are too many: at most {_E164_DIGITS}")
     if digits.startswith("0"):
         raise InvalidInput(field, "a phone number begins with its country code, not with 0")
     try:

@@ -1,0 +1,68 @@
+"""The queue's metrics: named well, all there from the start."""
+
+from math import isnan
+
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.exposition import generate_latest
+
+from service.queue.metrics import QueueMetrics, StoreOperation
+from service.queue.model import SendResult, State
+
+
+def test_every_series_exists_before_the_first_event() -> None:
+    registry = CollectorRegistry()
+    QueueMetrics(registry, "default")
+    families = {family.name: family for family in registry.collect()}
+
+    assert len(families) == 16
+    for name, family in families.items():
+        assert name.startswith("whatsapp_queue_")
+        assert family.documentation.endswith(".")
+        assert family.samples, f"{name} has no series"
+        assert all(sample.labels["account"] == "default" for sample in family.samples)
+    for state in State:
+        assert (
+            registry.get_sample_value("whatsapp_queue_messages", {"account": "default", "state": state.value})
+            == 0
+        )
+    for operation in StoreOperation:
+        assert (
+            registry.get_sample_value(
+                "whatsapp_queue_store_seconds_count", {"account": "default", "operation": operation.value}
+            )
+            == 0
+        )
+
+
+def test_an_empty_queue_has_no_oldest_message() -> None:
+    registry = CollectorRegistry()
+    metrics = QueueMetrics(registry, "default")
+    oldest = "whatsapp_queue_oldest_timestamp_seconds"
+
+    assert isnan(registry.get_sample_value(oldest, {"account": "default"}) or 0)
+    metrics.depth(dict.fromkeys(State, 0), oldest_queued_at=12.5)
+    assert registry.get_sample_value(oldest, {"account": "default"}) == 12.5
+
+
+def test_an_observation_in_a_sampled_span_carries_it_as_exemplar() -> None:
+    registry = CollectorRegistry()
+    metrics = QueueMetrics(registry, "default")
+    span = TracerProvider().get_tracer("test").start_span("send direct")
+
+    with trace.use_span(span):
+        metrics.attempted(SendResult.SENT, took_s=0.01)
+    metrics.handed(waited_s=1.0)
+
+    exposed = generate_latest(registry).decode()
+    trace_id = f"{span.get_span_context().trace_id:032x}"
+    assert any("send_seconds_bucket" in line and trace_id in line for line in exposed.splitlines())
+    assert not any("wait_seconds" in line and "# {" in line for line in exposed.splitlines())
+
+
+def test_an_attempt_that_never_left_has_no_send_time() -> None:
+    registry = CollectorRegistry()
+    metrics = QueueMetrics(registry, "default")
+    metrics.attempted(SendResult.NOT_CONNECTED, took_s=5.0)
+    assert registry.get_sample_value("whatsapp_queue_send_seconds_count", {"account": "default"}) == 0
