@@ -32,12 +32,13 @@ NUMBERS: dict[Any, st.SearchStrategy[Any]] = {
 
 def any_of(kinds: Any) -> st.SearchStrategy[Frame]:
     """Frames of these kinds with any contents that msgpack can hold."""
-    return st.one_of(
+    each: list[st.SearchStrategy[Frame]] = [
         st.builds(
             kind, **{field.name: NUMBERS[field.type] for field in fields(kind) if field.type in NUMBERS}
         )
         for kind in get_args(kinds)
-    )
+    ]
+    return st.one_of(*each)
 
 
 COMMANDS = any_of(AnyCommand)
