@@ -62,12 +62,14 @@ class SqliteStore:
         self._metrics.depth(self._counts, oldest_queued_at=self._oldest)
 
     async def close(self) -> None:
-        """See QueueStore.close. The WAL is folded into the file."""
-        if self._reader is not None:
-            await asyncio.get_running_loop().run_in_executor(self._reading, self._reader.close)
+        """See QueueStore.close. The WAL is folded into the file. Once closed, nothing happens again."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await asyncio.get_running_loop().run_in_executor(self._reading, reader.close)
         self._reading.shutdown(wait=False)
-        if self._writer is not None:
-            await self._writer.stop()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await writer.stop()
 
     async def _connect(self) -> None:
         writer = Writer(connect=self._connect_writer, account=self._account, on_commit=self._committed)

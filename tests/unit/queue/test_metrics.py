@@ -55,7 +55,7 @@ def test_an_observation_in_a_sampled_span_carries_it_as_exemplar() -> None:
         metrics.attempted(SendResult.SENT, took_s=0.01)
     metrics.handed(waited_s=1.0)
 
-    exposed = generate_latest(registry).decode()
+    exposed = generate_latest(registry).decode()  # type: ignore[no-untyped-call]
     trace_id = f"{span.get_span_context().trace_id:032x}"
     assert any("send_seconds_bucket" in line and trace_id in line for line in exposed.splitlines())
     assert not any("wait_seconds" in line and "# {" in line for line in exposed.splitlines())

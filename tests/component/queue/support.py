@@ -1,0 +1,80 @@
+"""What the queue's tests say often."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from service.queue.model import Claim, Message, NewMessage, OnUnknown, SendResult
+from service.queue.store import QueueStore
+
+WORKER: Final = "worker"
+DEADLINE_S: Final = 20.0
+
+
+def to(
+    phone: str,
+    text: str = "hello",
+    *,
+    priority: int = 5,
+    not_before: float | None = None,
+    expires_at: float | None = None,
+    max_attempts: int = 10,
+    on_unknown: OnUnknown = OnUnknown.RESEND,
+    idempotency_key: str | None = None,
+) -> NewMessage:
+    """A message to a person of the tests."""
+    return NewMessage(
+        chat=f"{phone}@s.whatsapp.net",
+        text=text,
+        priority=priority,
+        not_before=not_before,
+        expires_at=expires_at,
+        max_attempts=max_attempts,
+        on_unknown=on_unknown,
+        idempotency_key=idempotency_key,
+    )
+
+
+async def keep(store: QueueStore, *messages: NewMessage, now: float) -> list[Message]:
+    """Enqueue; the kept messages."""
+    return [answer.message for answer in await store.enqueue(messages, now=now)]
+
+
+async def claimed(store: QueueStore, *, now: float, worker: str = WORKER) -> Claim:
+    """Claim; there must be something."""
+    claim = await store.claim(worker=worker, now=now)
+    assert claim is not None, "nothing could be claimed"
+    return claim
+
+
+async def settle(store: QueueStore, claim: Claim, how: str, *, now: float) -> Message:
+    """Settle a claim in one of the four ways."""
+    match how:
+        case "complete":
+            return await store.complete(claim, whatsapp_id="w-settled", now=now)
+        case "release":
+            return await store.release(claim, now=now)
+        case "fail":
+            return await store.fail(claim, result=SendResult.RETRYABLE, error="e", retry_at=now, now=now)
+        case "mark_unknown":
+            return await store.mark_unknown(claim, whatsapp_id="w-settled", error="e", now=now)
+    raise AssertionError(how)
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Let the event loop turn until the condition holds."""
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while not condition():
+                await asyncio.sleep(0)
+    except TimeoutError:
+        raise AssertionError(f"waited {DEADLINE_S:g} s in vain: {what}") from None
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float:
+    """A sample of the registry; the account is understood."""
+    found = registry.get_sample_value(name, {"account": "default", **labels})
+    assert found is not None, f"no sample {name} {labels}"
+    return found
