@@ -97,7 +97,7 @@ async def test_a_database_locked_for_too_long_is_an_error_not_an_absence(
 
     with pytest.raises(StoreUnavailable, match="locked"):
         await file.device_jid()
-    await writer.communicate()
+    await writer.communicate(b"")
     assert await file.device_jid() is None
 
 
