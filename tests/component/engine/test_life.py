@@ -132,12 +132,14 @@ async def test_no_engine_outlives_a_parent_that_was_killed(stopped: bool) -> Non
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    assert parent.stderr is not None
-    engine = psutil.Process(int(await parent.stderr.readline()))
-    if stopped:
-        engine.suspend()
-    parent.kill()
-    await parent.wait()
+    try:
+        assert parent.stderr is not None
+        engine = psutil.Process(int(await parent.stderr.readline()))
+        if stopped:
+            engine.suspend()
+    finally:
+        parent.kill()
+        await parent.wait()
 
     gone, alive = await asyncio.to_thread(psutil.wait_procs, [engine], 20)
     assert (gone, alive) == ([engine], [])

@@ -68,6 +68,12 @@ class Engine:
         except TimeoutError:
             raise AssertionError(f"no such {kind.__name__} among {self.events}") from None
 
+    async def forgotten(self) -> None:
+        """Return when whatsmeow has deleted the session, which it does while it tells of the logout."""
+        async with asyncio.timeout(PATIENCE_S):
+            while await self.session.device_jid() is not None:
+                await asyncio.sleep(0.01)
+
     async def connect(self) -> None:
         await self.process.connect(database=self.session.path, device_name="Test", proxy=self.proxy)
 
