@@ -146,16 +146,15 @@ class Service:
         try:
             await self._listen(runner)
             async with asyncio.TaskGroup() as tasks:
-                running = [
-                    tasks.create_task(self.dispatcher.run(), name="dispatcher"),
-                    tasks.create_task(self.bot.run(), name="bot"),
-                    tasks.create_task(self.supervisor.run(), name="supervisor"),
-                ]
+                supervising = tasks.create_task(self.supervisor.run(), name="supervisor")
+                dispatching = tasks.create_task(self.dispatcher.run(), name="dispatcher")
+                answering = tasks.create_task(self.bot.run(), name="bot")
                 await stop.asked.wait()
                 self.health.shutting_down = True
-                await self._finish_sends(stop.hurry)
+                self.bot.stop()
+                await self._finish_sends(stop.hurry, answering)
                 await self.supervisor.stop()
-                for task in running:
+                for task in (answering, dispatching, supervising):
                     task.cancel()
         finally:
             await runner.cleanup()
@@ -177,8 +176,8 @@ class Service:
         person.welcome(url=url, token_needed=self.settings.api_token is not None)
         self.supervisor.subscribe(person.show)
 
-    async def _finish_sends(self, hurry: asyncio.Event) -> None:
-        finishing = asyncio.create_task(self.dispatcher.stop())
+    async def _finish_sends(self, hurry: asyncio.Event, answering: asyncio.Task[None]) -> None:
+        finishing = asyncio.create_task(self._finish(answering))
         hurried = asyncio.create_task(hurry.wait())
         done, pending = await asyncio.wait(
             {finishing, hurried}, timeout=SEND_GRACE_S, return_when=asyncio.FIRST_COMPLETED
@@ -187,6 +186,11 @@ class Service:
             task.cancel()
         if finishing not in done:
             log.warning("service.send_abandoned", hurry=hurry.is_set())
+
+    async def _finish(self, answering: asyncio.Task[None]) -> None:
+        """Let sends on their way end and commands be answered; the answers are kept in the queue."""
+        await self.dispatcher.stop()
+        await asyncio.wait({answering})
 
 
 @asynccontextmanager
