@@ -57,6 +57,7 @@ class Account:
             tracer=TracerProvider().get_tracer("test"),
         )
         self.supervisor.subscribe(self._saw)
+        self.supervisor.listen(lambda _: self._changed.set())
 
     def _spawn(self, on_event: Callable[[AnyEvent], None]) -> EngineProcess:
         self.engines.append(
@@ -87,7 +88,7 @@ class Account:
         return [state for at, state in enumerate(states) if at == 0 or state is not states[at - 1]]
 
     async def until(self, fits: Callable[[Status], bool]) -> Status:
-        """The status now, or the first that comes, that fits."""
+        """The status now, or after any event that comes, that fits."""
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while not fits(self.status):

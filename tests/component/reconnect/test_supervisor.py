@@ -2,6 +2,7 @@
 
 import pytest
 
+from service.engine.protocol import AnyEvent, Heartbeat
 from service.reconnect.reason import Reason
 from service.reconnect.status import Advice, State
 from tests.component.reconnect.conftest import Account
@@ -31,9 +32,28 @@ async def test_a_phone_that_types_the_code_connects_the_account(account: Account
 async def test_a_server_that_hangs_up_behind_the_515_does_not_end_the_pairing(account: Account) -> None:
     account.simulator.faults.close_behind_515 = True
     await account.pair()
+    await account.until(lambda _: Reason.PAIRED in {status.reason for status in account.seen})
+    await account.until(lambda status: status.reason != Reason.PAIRED or 20.0 in account.clock.sleeps)
+    account.clock.advance(20)  # whatsmeow may or may not come back by itself: a race inside it
+    await account.until_state(State.CONNECTED)
+    assert await account.sends()
+
+
+async def test_a_515_whose_reconnect_failed_is_noticed_although_nothing_is_said(account: Account) -> None:
+    heard: list[AnyEvent] = []
+    account.supervisor.listen(heard.append)
+    await account.until_state(State.PAIRING)
+    account.simulator.faults.refuse()  # open links stay, so only whatsmeow's one reconnect fails (row 5)
+    await account.pair()
     await account.until_reason(Reason.PAIRED)
+    await account.until(lambda _: any(isinstance(e, Heartbeat) and not e.connected for e in heard[-1:]))
+    account.simulator.faults.heal()
+    heard.clear()
+    await account.until(lambda _: bool(heard))
+    assert {type(event) for event in heard} == {Heartbeat}, "whatsmeow does not come back by itself"
     await account.passes(20)
     await account.until_state(State.CONNECTED)
+    assert Reason.PAIRED_SILENCE in {status.reason for status in account.seen}
     assert await account.sends()
 
 
