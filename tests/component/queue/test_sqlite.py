@@ -1,0 +1,336 @@
+"""What SQLite adds to the promises: the file, its schema, its plans, and trouble with the disk."""
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.clock import SystemClock
+from service.errors import StoreTooNew, StoreUnavailable
+from service.queue.metrics import QueueMetrics
+from service.queue.migrations import migrate, migrations, statements
+from service.queue.model import SendResult, State
+from service.queue.sqlite import SqliteStore
+from service.queue.sqlite_transaction import Transaction
+from tests.component.queue.conftest import MakeStore
+from tests.component.queue.support import claimed, keep, to, value
+from tests.people import ANN, BEN, CLEO
+
+ROOT = Path(__file__).parents[3]
+
+
+def sqlite_store(path: Path, registry: CollectorRegistry | None = None) -> SqliteStore:
+    metrics = QueueMetrics(registry or CollectorRegistry(), "default")
+    return SqliteStore(path, account="default", metrics=metrics, clock=SystemClock())
+
+
+# --- the file -----------------------------------------------------------------------------------------
+
+
+async def test_the_file_is_for_its_owner_only_and_never_loses_a_commit(database: Path) -> None:
+    store = sqlite_store(database)
+    await store.open()
+    try:
+        await keep(store, to(ANN), now=1.0)
+        for file in database.parent.iterdir():
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
+        with closing(sqlite3.connect(database)) as look:
+            assert look.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    finally:
+        await store.close()
+    assert [file.name for file in database.parent.iterdir()] == ["queue.db"], "the WAL is folded in"
+
+
+async def test_every_commit_is_synced(database: Path) -> None:
+    store = sqlite_store(database)
+    await store.open()
+    try:
+        assert store._writer is not None
+        level = await store._writer.submit(lambda t: t._execute("PRAGMA synchronous").fetchone())
+        assert level == (2,), "FULL"
+    finally:
+        await store.close()
+
+
+async def test_a_newer_schema_is_refused_and_left_alone(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as newer:
+        newer.execute("PRAGMA user_version = 9999")
+    with pytest.raises(StoreTooNew, match="9999"):
+        await sqlite_store(database).open()
+    with closing(sqlite3.connect(database)) as look:
+        assert look.execute("PRAGMA user_version").fetchone() == (9999,)
+        assert look.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
+
+
+async def test_what_is_no_database_is_unavailable_and_left_alone(database: Path) -> None:
+    database.write_bytes(b"something else" * 1000)
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        await sqlite_store(database).open()
+    assert database.read_bytes() == b"something else" * 1000
+
+
+async def test_a_missing_folder_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="No such file"):
+        await sqlite_store(tmp_path / "missing" / "queue.db").open()
+
+
+async def test_a_store_that_is_not_open_is_unavailable(database: Path) -> None:
+    store = sqlite_store(database)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await store.enqueue([to(ANN)], now=1.0)
+        with pytest.raises(StoreUnavailable):
+            await store.get("id")
+        await store.close()
+
+
+def test_a_migration_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = {**migrations(), 9000: "CREATE TABLE extra (a) STRICT;"}
+    monkeypatch.setattr("service.queue.migrations.migrations", lambda: broken)
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        with pytest.raises(sqlite3.Error):
+            migrate(connection)
+        assert connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (0,)
+
+
+def test_migrations_are_applied_once() -> None:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection)
+        before = connection.execute("SELECT name, sql FROM sqlite_schema").fetchall()
+        migrate(connection)
+        assert connection.execute("SELECT name, sql FROM sqlite_schema").fetchall() == before
+        assert connection.execute("PRAGMA user_version").fetchone() == (max(migrations()),)
+
+
+def test_migrations_are_numbered_without_gaps() -> None:
+    assert sorted(migrations()) == list(range(1, len(migrations()) + 1))
+    assert all(statements(sql) for sql in migrations().values())
+
+
+# --- the schema ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def connection() -> sqlite3.Connection:
+    """A migrated database in memory."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(connection)
+    return connection
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "state = 'lost'",
+        "state = 'sending'",
+        "state = 'sent'",
+        "state = 'delivered'",
+        "state = 'dead'",
+        "finished_at = 1.0",
+        "delivered_at = 1.0",
+        "sent_at = 1.0",
+        "worker = 'w'",
+        "claim_token = 1",
+        "priority = 10",
+        "attempts = -1",
+        "max_attempts = 0",
+        "secret = x'00'",
+        "content = 'no json'",
+        "on_unknown = 'shrug'",
+        "due_at = 'tomorrow'",
+    ],
+)
+def test_the_schema_refuses_what_the_state_machine_would_never_do(
+    connection: sqlite3.Connection, change: str
+) -> None:
+    with closing(connection):
+        Transaction(connection, "default").enqueue([to(ANN)], now=1.0)
+        with pytest.raises(sqlite3.IntegrityError):
+            connection.execute(f"UPDATE message SET {change}")
+
+
+def test_no_statement_of_the_queue_scans_a_table(connection: sqlite3.Connection) -> None:
+    """EXPLAIN QUERY PLAN of every statement that a message's whole life executes."""
+    asked: set[str] = set()
+    with closing(connection):
+        connection.set_trace_callback(asked.add)
+        _live_a_life(Transaction(connection, "default"))
+        connection.set_trace_callback(None)
+        assert len(asked) > 25
+        for statement in sorted(asked):
+            plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
+            assert not [step for step in plan if "SCAN" in step or "TEMP B-TREE" in step], (statement, plan)
+
+
+def test_a_claim_reads_heads_in_the_order_of_their_index(connection: sqlite3.Connection) -> None:
+    """The head is the first entry of lane_ready, so what stands behind it costs nothing."""
+    asked: list[str] = []
+    with closing(connection):
+        transaction = Transaction(connection, "default")
+        transaction.enqueue([to(ANN)], now=1.0)
+        connection.set_trace_callback(asked.append)
+        transaction.claim(worker="w", now=1.0)
+        connection.set_trace_callback(None)
+        (heads,) = [statement for statement in asked if "turn = 'ready' AND NOT EXISTS" in statement]
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {heads}")]
+        assert plan[0].startswith("SEARCH lane USING INDEX lane_ready (account=?)"), plan
+
+
+def _live_a_life(queue: Transaction) -> None:
+    queue.enqueue(
+        [
+            to(ANN, idempotency_key="k"), to(ANN), to(ANN), to(ANN), to(ANN),
+            to(BEN, not_before=2.0), to(CLEO, expires_at=3.0),
+        ],
+        now=1.0,
+    )  # fmt: skip
+    queue.enqueue([to(ANN, idempotency_key="k")], now=1.0)
+    claims = []
+    for _ in range(5):
+        claim, _ = queue.claim(worker="w", now=2.0)
+        assert claim is not None
+        claims.append(claim)
+    queue.receive(["w1"], state=State.DELIVERED, at=2.0, now=2.0)
+    queue.complete(claims[0], whatsapp_id="w1", now=2.0)
+    queue.fail(claims[1], result=SendResult.RETRYABLE, error="e", retry_at=9.0, now=2.0)
+    queue.release(claims[2], now=2.0)
+    unknown = queue.mark_unknown(claims[3], whatsapp_id="w2", error="e", now=2.0)
+    queue.unknowns()
+    queue.resolve_unknown(unknown.id, now=2.0)
+    queue.orphans(worker="other")
+    queue.receive(["w2"], state=State.READ, at=2.0, now=2.0)
+    queue.next_due()
+    queue.expire(now=5.0)
+    queue.claim(worker="w", now=5.0)
+    queue.write_tally(queue.moves)
+    queue.tallies()
+    queue.oldest_queued_at()
+    queue.prune(now=1e9)
+
+
+# --- trouble ------------------------------------------------------------------------------------------
+
+
+async def test_somebody_elses_lock_is_unavailable_and_changes_nothing(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.queue.sqlite.BUSY_TIMEOUT_S", 0.05)
+    registry = CollectorRegistry()
+    store = sqlite_store(database, registry)
+    await store.open()
+    try:
+        with closing(sqlite3.connect(database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            answers = await asyncio.gather(
+                *(store.enqueue([to(ANN)], now=1.0) for _ in range(3)), return_exceptions=True
+            )
+            assert {type(answer) for answer in answers} == {StoreUnavailable}
+            assert store.counts()[State.QUEUED] == 0
+            other.execute("ROLLBACK")
+        await keep(store, to(ANN), now=1.0)
+        assert store.counts()[State.QUEUED] == 1
+        assert value(registry, "whatsapp_queue_store_errors_total", reason="unavailable") == 3
+    finally:
+        await store.close()
+
+
+async def test_a_write_that_breaks_a_rule_harms_no_other(database: Path) -> None:
+    store = sqlite_store(database)
+    await store.open()
+    try:
+        outcomes = await asyncio.gather(
+            store.enqueue([to(ANN, "1")], now=1.0),
+            store.enqueue([to(ANN, "2", priority=11)], now=1.0),
+            store.enqueue([to(ANN, "3")], now=1.0),
+            return_exceptions=True,
+        )
+        assert [type(outcome) for outcome in outcomes] == [list, StoreUnavailable, list]
+        assert store.counts()[State.QUEUED] == 2
+        assert (await claimed(store, now=1.0)).message.text == "1"
+    finally:
+        await store.close()
+
+
+def run(module: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", f"tests.component.queue.{module}", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+async def test_a_full_disk_refuses_what_does_not_fit_and_keeps_what_was_accepted(database: Path) -> None:
+    with run("fills_the_disk", str(database), str(600 * 1024)) as process:
+        assert process.stdout is not None
+        told = json.loads(await asyncio.to_thread(process.stdout.read))
+    assert process.returncode == 0
+    assert told["accepted"], "some fitted"
+    assert told["counted_when_full"] == len(told["accepted"])
+    assert told["readable_when_full"]
+    assert "queue database" in told["error"]
+    assert told["errors_counted"] == 1
+
+    store = sqlite_store(database)
+    await store.open()
+    try:
+        assert store.counts()[State.QUEUED] == len(told["accepted"]) + 1
+        for message_id in (*told["accepted"], told["after"]):
+            assert await store.get(message_id) is not None
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_what_was_answered_survives_sigkill(database: Path, seed: int) -> None:
+    enough = Random(seed).randint(20, 300)
+    told: list[tuple[str, str]] = []
+    with run("writes_until_killed", str(database)) as process:
+        assert process.stdout is not None
+        while len(told) < enough:
+            line = await asyncio.to_thread(process.stdout.readline)
+            told.append((line.split()[0], line.split()[1]))
+        process.send_signal(signal.SIGKILL)
+        told += [(line.split()[0], line.split()[1]) for line in process.stdout if line.endswith("\n")]
+
+    store = sqlite_store(database)
+    await store.open()
+    try:
+        with closing(sqlite3.connect(database)) as look:
+            assert look.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            written = dict(look.execute("SELECT state, count(*) FROM message GROUP BY state"))
+        assert {state.value: n for state, n in store.counts().items() if n} == written
+        for what, message_id in told:
+            message = await store.get(message_id)
+            assert message is not None, f"{what} {message_id}, and it is gone"
+            if what == "claimed":
+                assert message.state in {State.SENDING, State.SENT}
+        orphans = await store.orphans(worker="new")
+        assert len(orphans) == written.get("sending", 0) <= 1
+    finally:
+        await store.close()
+
+
+async def test_reading_does_not_wait_for_writers(make_store: MakeStore, database: Path) -> None:
+    store = make_store()
+    await store.open()
+    try:
+        (kept,) = await keep(store, to(ANN), now=1.0)
+        with closing(sqlite3.connect(database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert await store.get(kept.id) == kept
+            other.execute("ROLLBACK")
+    finally:
+        await store.close()
