@@ -24,6 +24,7 @@ from service.reconnect.supervisor import Supervisor
 from tests.clock import FakeClock
 
 DEVICE = "15550000001:7@s.whatsapp.net"
+STOPS_WITHIN_S = 30
 TURNS = 40
 """Turns of the loop after which everything that can happen at a standing clock has happened."""
 
@@ -210,7 +211,8 @@ class World:
         finally:
             stopping = asyncio.create_task(self.supervisor.stop())
             await self.settle()
-            while not stopping.done():  # an engine may take its time
-                await self.passes(1)
-            await stopping
+            for _ in range(STOPS_WITHIN_S):
+                if not stopping.done():
+                    await self.passes(1)
+            assert stopping.done(), "the supervisor does not stop"
             await running
