@@ -1,8 +1,12 @@
 """Sends per second and memory: the whole service beside a bare neonize loop, in one run.
 
-The WhatsApp server runs in this process, each client in its own. The recipient is a real client. Rates are
-taken from the client's own clock for the bare loop, and at the server (first to last message) for the
-service, whose clients only see that a message was accepted.
+The WhatsApp server runs in this process, each client in its own. Rates are taken from the client's own
+clock for the bare loop, and at the server (first to last message) for the service, whose clients only see
+that a message was accepted.
+
+The recipient is a real client. While it is away the server only acknowledges: that compares the two senders.
+While it is there, its decrypting and its receipts, and the server's relaying of both, take their share of the
+same cores, which outside a benchmark belong to other machines.
 """
 
 import asyncio
@@ -10,13 +14,14 @@ import os
 import statistics
 import sys
 import time
-from contextlib import AsyncExitStack
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
 from service.demo.check import pair
 from service.demo.host import Host
-from service.demo.people import BEACON, contact
+from service.demo.people import BEACON, Contact, contact
 from service.engine.session import SessionFile
 from service.simulator.server import Simulator
 
@@ -82,37 +87,57 @@ async def measure(folder: Path, *, sends: int, rounds: int, many: int) -> dict[s
     """All figures of this benchmark, by name."""
     async with AsyncExitStack() as stack:
         simulator = await stack.enter_async_context(Simulator(folder))
-        await stack.enter_async_context(
-            contact("Ann", ANN, simulator=simulator, folder=folder, heard=lambda: None)
-        )
         host = await stack.enter_async_context(Host(folder, simulator.environment(), quiet=True))
-        await pair(host, simulator)
-        bare = {name: await start_bare(simulator, folder, name, phone) for name, phone in BARE.items()}
-        idle = host.memory()
-        for loop in bare.values():
-            await loop.send(20)
-        await send_through(host, simulator, 20)
-
-        rates: dict[str, list[float]] = {"service": [], **{name: [] for name in bare}}
-        for _ in range(rounds):
-            for name, loop in bare.items():
-                rates[name].append(await loop.send(sends))
-            rates["service"].append(await send_through(host, simulator, sends))
-        await send_through(host, simulator, max(0, many - (rounds * sends + 20)))
-        after = host.memory()
+        async with ann(simulator, folder):
+            await pair(host, simulator)
+            bare = {name: await start_bare(simulator, folder, name, phone) for name, phone in BARE.items()}
+            idle = host.memory()
+            for loop in bare.values():
+                await loop.send(20)
+            await send_through(host, simulator, 20)
+            there = await _race(host, simulator, bare, sends=sends, rounds=rounds)
+        away = await _race(host, simulator, bare, sends=sends, rounds=rounds)
         for loop in bare.values():
             loop.process.kill()
             await loop.process.wait()
+        async with ann(simulator, folder):
+            done = simulator.accounts[BEACON].sent
+            await send_through(host, simulator, max(1, many - done))
+            account = simulator.accounts[ANN]
+            await simulator.wait_for(lambda: account.waiting == 0, timeout_s=600)
+            after = host.memory()
         return {
-            "sends_per_second": {name: [round(rate) for rate in all_] for name, all_ in rates.items()},
-            "service_to_bare": _ratio(rates, "as_it_comes"),
-            "service_to_bare_wal": _ratio(rates, "wal"),
-            "messages": many,
-            "parent_mb_idle": _mb(idle[0]),
-            "engine_mb_idle": _mb(idle[1]),
-            "parent_mb_after": _mb(after[0]),
-            "engine_mb_after": _mb(after[1]),
+            "recipient_away": away,
+            "recipient_there": there,
+            "memory": {
+                "messages": simulator.accounts[BEACON].sent,
+                "parent_mb_idle": _mb(idle[0]),
+                "engine_mb_idle": _mb(idle[1]),
+                "parent_mb_after": _mb(after[0]),
+                "engine_mb_after": _mb(after[1]),
+            },
         }
+
+
+def ann(simulator: Simulator, folder: Path) -> AbstractAsyncContextManager[Contact]:
+    """The recipient, online for as long as the context lasts."""
+    return contact("Ann", ANN, simulator=simulator, folder=folder, heard=lambda: None)
+
+
+async def _race(
+    host: Host, simulator: Simulator, bare: Mapping[str, Bare], *, sends: int, rounds: int
+) -> dict[str, Any]:
+    """Each in turn, several rounds; ratios are medians over the rounds."""
+    rates: dict[str, list[float]] = {"service": [], **{name: [] for name in bare}}
+    for _ in range(rounds):
+        for name, loop in bare.items():
+            rates[name].append(await loop.send(sends))
+        rates["service"].append(await send_through(host, simulator, sends))
+    return {
+        "sends_per_second": {name: [round(rate) for rate in measured] for name, measured in rates.items()},
+        "service_to_bare": _ratio(rates, "as_it_comes"),
+        "service_to_bare_wal": _ratio(rates, "wal"),
+    }
 
 
 def _ratio(rates: dict[str, list[float]], other: str) -> float:
