@@ -257,12 +257,12 @@ class Dispatcher:
             started = self._clock.monotonic()
             outcome = await self._attempt(claim)
             took_s = self._clock.monotonic() - started
+            self._remember(claim.token, sent=outcome.result is SendResult.SENT)
             if outcome.refusal is Refusal.SKIPPED and claim.behind in self._settled:
                 # only then the store knows what holds the chat back; claimed sooner, this one would be
                 # skipped again and again
                 await self._settled[claim.behind].wait()
             self._at_hand.discard(claim.token)
-            self._remember(claim.token, sent=outcome.result is SendResult.SENT)
             assert self._group is not None
             # both begin in the same turn of the event loop, so that they share a commit
             settled = self._group.create_task(self._settle(claim, outcome))
@@ -280,7 +280,7 @@ class Dispatcher:
 
     async def _attempt(self, claim: Claim) -> Outcome:
         message, behind = claim.message, claim.behind
-        if behind is not None and behind not in self._at_hand:
+        if behind is not None and (behind in self._went or behind not in self._at_hand):
             if not self._went.get(behind, False):
                 return outcomes.skipped()
             behind = None
@@ -308,7 +308,7 @@ class Dispatcher:
         return outcome
 
     def _remember(self, token: int, *, sent: bool) -> None:
-        """For a claim behind this one that was answered in the moment in which this one ended."""
+        """For claims behind this one that are begun after it ended."""
         self._went[token] = sent
         if len(self._went) > _REMEMBERED:
             self._went.popitem(last=False)

@@ -1,0 +1,638 @@
+"""The dispatcher: who goes out when, and what becomes of each answer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
+
+from service.engine.protocol import Receipt, ReceiptKind, Refusal
+from service.errors import EngineGone, EngineTimeout, StoreFull, StoreUnavailable
+from service.queue.dispatcher import AT_HAND, ENGINE_END_S, Dispatcher
+from service.queue.metrics import QueueMetrics
+from service.queue.model import Message, NewMessage, OnUnknown, SendResult, State
+from service.queue.outbox import Outbox
+from service.queue.store import QueueStore
+from service.telemetry.pseudonym import Pseudonyms
+from tests.clock import FakeClock
+from tests.component.queue.engine import FakeEngine
+from tests.component.queue.support import claimed, keep, to, until, value
+from tests.people import ANN, BEN, CLEO
+
+UNKNOWN_WAIT_S = 120.0
+
+
+@dataclass
+class Queue:
+    """Everything of the queue, running."""
+
+    store: QueueStore
+    engine: FakeEngine
+    dispatcher: Dispatcher
+    outbox: Outbox
+    clock: FakeClock
+    registry: CollectorRegistry
+    spans: InMemorySpanExporter
+
+    async def post(self, *messages: NewMessage) -> list[Message]:
+        return [answer.message for answer in await self.outbox.enqueue(messages)]
+
+    async def state(self, message: Message, state: State) -> None:
+        """Wait until the message is in the state."""
+        await until(lambda: self.store.counts()[state] > 0, f"a message that is {state}")
+        async with asyncio.timeout(20):
+            while (found := await self.store.get(message.id)) is None or found.state is not state:
+                await asyncio.sleep(0)
+
+    async def counts(self, **expected: int) -> None:
+        """Wait until so many messages are in these states."""
+        await until(
+            lambda: all(self.store.counts()[State(name)] == n for name, n in expected.items()),
+            f"{expected}; there are {dict(self.store.counts())}",
+        )
+
+    async def pass_time(self, seconds: float, *, step_s: float = 1.0) -> None:
+        """Move the clock in steps; everyone who slept runs in between, the store's thread too."""
+        while seconds > 0:
+            await until(lambda: bool(self.clock.sleeps), "somebody to sleep")
+            self.clock.advance(min(step_s, seconds))
+            seconds -= step_s
+            await self.settle_down()
+
+    async def time_passes_until(self, condition: Callable[[], bool]) -> None:
+        """Move the clock whenever somebody sleeps, until the condition holds."""
+
+        def holds() -> bool:
+            if not condition():
+                self.clock.advance(0.5)
+                return False
+            return True
+
+        await until(holds, "something to happen while time passes")
+
+    async def settle_down(self) -> None:
+        """Let what the clock woke reach the store and come back."""
+        for _ in range(5):
+            await self.store.next_due()
+            await asyncio.sleep(0)
+
+    def receipt(
+        self, whatsapp_ids: Sequence[str], kind: ReceiptKind = ReceiptKind.DELIVERED, *, from_me: bool = False
+    ) -> None:
+        self.dispatcher.receipt(
+            Receipt(
+                message_ids=tuple(whatsapp_ids), receipt=kind, chat=ANN, sender=ANN, from_me=from_me,
+                timestamp=self.clock.now(),
+            )
+        )  # fmt: skip
+
+    def value(self, name: str, **labels: str) -> float:
+        return value(self.registry, f"whatsapp_queue_{name}", **labels)
+
+
+@pytest.fixture
+def engine(clock: FakeClock) -> FakeEngine:
+    return FakeEngine(clock)
+
+
+@pytest.fixture
+def build(
+    store: QueueStore,
+    engine: FakeEngine,
+    clock: FakeClock,
+    metrics: QueueMetrics,
+    registry: CollectorRegistry,
+) -> Queue:
+    """A queue whose dispatcher does not run yet."""
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    tracer = provider.get_tracer("test")
+    dispatcher = Dispatcher(
+        store=store,
+        send=engine.send,
+        find_message_id=engine.find_message_id,
+        worker="7",
+        unknown_wait_s=UNKNOWN_WAIT_S,
+        clock=clock,
+        rng=Random(1),
+        metrics=metrics,
+        tracer=tracer,
+        pseudonyms=Pseudonyms(b"key"),
+    )
+    outbox = Outbox(store=store, wake=dispatcher.wake, clock=clock, metrics=metrics, tracer=tracer)
+    return Queue(store, engine, dispatcher, outbox, clock, registry, spans)
+
+
+@pytest.fixture
+async def queue(build: Queue) -> AsyncIterator[Queue]:
+    """A queue whose dispatcher runs, not yet connected."""
+    running = asyncio.create_task(build.dispatcher.run())
+    yield build
+    for sending in build.engine.sends:
+        if not sending.answer.done():
+            build.engine.refuse(sending, Refusal.NOT_CONNECTED)
+    stopping = asyncio.create_task(build.dispatcher.stop())
+    while not stopping.done():
+        build.clock.advance(1)
+        await asyncio.sleep(0)
+    await running
+
+
+# --- when messages go out -----------------------------------------------------------------------------
+
+
+async def test_what_waits_is_sent_at_once_when_connected(queue: Queue) -> None:
+    (kept,) = await queue.post(to(ANN, "hello"))
+    assert queue.engine.sends == []
+
+    queue.dispatcher.connected()
+    sending = await queue.engine.nth(1)
+    assert (sending.chat, sending.text, sending.secret) == (kept.chat, "hello", kept.secret)
+
+    whatsapp_id = queue.engine.acknowledge(sending)
+    await queue.state(kept, State.SENT)
+    found = await queue.outbox.get(kept.id)
+    assert found is not None
+    assert found.whatsapp_id == whatsapp_id
+
+
+async def test_a_new_message_wakes_an_idle_dispatcher(queue: Queue) -> None:
+    queue.dispatcher.connected()
+    await queue.settle_down()
+    await queue.post(to(ANN))
+    await queue.engine.nth(1)
+
+
+async def test_a_message_for_later_goes_out_when_its_time_comes(queue: Queue) -> None:
+    queue.dispatcher.connected()
+    await queue.post(to(ANN, not_before=queue.clock.now() + 3))
+    await queue.pass_time(2.5, step_s=0.5)
+    assert queue.engine.sends == []
+    await queue.pass_time(1, step_s=0.5)
+    await queue.engine.nth(1)
+
+
+async def test_being_disconnected_holds_everything_and_burns_nothing(queue: Queue) -> None:
+    queue.dispatcher.connected()
+    queue.dispatcher.disconnected()
+    (kept,) = await queue.post(to(ANN))
+    await queue.pass_time(30)
+    assert queue.engine.sends == []
+    assert await queue.store.get(kept.id) == kept
+
+
+async def test_a_few_messages_are_at_hand_and_no_more(queue: Queue) -> None:
+    queue.dispatcher.connected()
+    await queue.post(*(to(ANN, str(i)) for i in range(AT_HAND + 5)))
+    await queue.engine.nth(AT_HAND)
+    await queue.settle_down()
+    assert queue.engine.texts == [str(i) for i in range(AT_HAND)]
+    assert [sending.behind for sending in queue.engine.sends] == [
+        None,
+        *(sending.token for sending in queue.engine.sends[:-1]),
+    ]
+
+    queue.engine.acknowledge(queue.engine.sends[0])
+    await queue.engine.nth(AT_HAND + 1)
+
+
+async def test_a_long_queue_goes_out_whole_and_in_order(queue: Queue) -> None:
+    queue.engine.acknowledges = True
+    queue.dispatcher.connected()
+    people = (ANN, BEN, CLEO)
+    await queue.post(*(to(people[i % 3], str(i)) for i in range(150)))
+    await queue.counts(sent=150)
+    for n, person in enumerate(people):
+        texts = [sending.text for sending in queue.engine.sends if sending.chat.startswith(person)]
+        assert texts == [str(i) for i in range(n, 150, 3)]
+
+
+# --- what becomes of an answer ------------------------------------------------------------------------
+
+
+async def test_a_refusal_for_good_is_dead_with_the_reason(queue: Queue) -> None:
+    queue.dispatcher.connected()
+    (kept,) = await queue.post(to(ANN))
+    queue.engine.fail(await queue.engine.nth(1), "server returned error 400")
+    await queue.state(kept, State.DEAD)
+    found = await queue.outbox.get(kept.id)
+    assert found is not None
+    assert (found.last_error, found.attempts) == ("server returned error 400", 1)
+    assert queue.value("attempts_total", result="permanent") == 1
+    assert queue.value("terminal_total", state="dead") == 1
+
+
+async def test_a_failed_attempt_is_repeated_after_its_wait_and_holds_back_only_its_chat(queue: Queue) -> None:
+    queue.dispatcher.connected()
+    (kept,) = await queue.post(to(ANN, "first"))
+    queue.engine.fail(await queue.engine.nth(1), "failed to get device list: info query timed out")
+    await queue.state(kept, State.QUEUED)
+    await queue.post(to(ANN, "second"), to(BEN, "other"))
+    assert (await queue.engine.nth(2)).text == "other"
+
+    await queue.pass_time(2)
+    assert (await queue.engine.nth(3)).text == "first"
+    assert (await queue.engine.nth(4)).text == "second"
+    assert queue.engine.sends[3].behind == queue.engine.sends[2].token
+
+
+@pytest.mark.parametrize("refusal", [Refusal.NOT_CONNECTED, Refusal.BUSY])
+async def test_what_was_not_begun_burns_no_attempt_and_is_not_repeated_in_a_frenzy(
+    queue: Queue, refusal: Refusal
+) -> None:
+    queue.dispatcher.connected()
+    (kept,) = await queue.post(to(ANN, max_attempts=1))
+    for n in range(1, 6):
+        queue.engine.refuse(await queue.engine.nth(n), refusal)
+        await queue.state(kept, State.QUEUED)
+        await queue.settle_down()
+        assert len(queue.engine.sends) == n, "it waits a moment first"
+        await queue.pass_time(10, step_s=0.5)
+    found = await queue.outbox.get(kept.id)
+    assert found is not None
+    assert found.attempts == 0
+    assert queue.value("attempts_total", result="not_connected") == 5
+
+
+async def test_connecting_again_ends_the_moment_of_waiting(queue: Queue) -> None:
+    queue.dispatcher.connected()
+    (kept,) = await queue.post(to(ANN))
+    queue.engine.refuse(await queue.engine.nth(1), Refusal.NOT_CONNECTED)
+    await queue.state(kept, State.QUEUED)
+    queue.dispatcher.disconnected()
+    queue.dispatcher.connected()
+    await queue.engine.nth(2)
+
+
+async def test_after_a_failure_those_behind_it_are_not_sent_before_it(queue: Queue) -> None:
+    queue.dispatcher.connected()
+    await queue.post(to(ANN, "1"), to(ANN, "2"), to(ANN, "3"))
+    one, two, three = [await queue.engine.nth(n) for n in (1, 2, 3)]
+    queue.engine.fail(one, "server returned error 500")
+    queue.engine.refuse(two, Refusal.SKIPPED)
+    queue.engine.refuse(three, Refusal.SKIPPED)
+    await queue.counts(queued=3, sending=0)
+    await queue.settle_down()
+    assert queue.engine.texts == ["1", "2", "3"]
+
+    queue.engine.acknowledges = True
+    await queue.pass_time(3)
+    await queue.counts(sent=3)
+    assert queue.engine.texts[3:] == ["1", "2", "3"]
+    assert queue.value("attempts_total", result="retryable") == 1
+    assert queue.value("attempts_total", result="not_connected") == 0, "a skipped one was no attempt"
+
+
+async def test_those_behind_a_dead_one_go_on(queue: Queue) -> None:
+    queue.dispatcher.connected()
+    await queue.post(to(ANN, "1"), to(ANN, "2"))
+    one, two = [await queue.engine.nth(n) for n in (1, 2)]
+    queue.engine.acknowledges = True
+    queue.engine.fail(one, "server returned error 404")
+    queue.engine.refuse(two, Refusal.SKIPPED)
+    await queue.counts(dead=1, sent=1)
+    assert queue.engine.texts == ["1", "2", "2"]
+
+
+# --- outcomes that nobody answered --------------------------------------------------------------------
+
+
+async def test_a_send_lost_before_it_was_begun_is_sent_again_and_burns_nothing(queue: Queue) -> None:
+    queue.dispatcher.connected()
+    (kept,) = await queue.post(to(ANN, max_attempts=1))
+    queue.engine.lose(await queue.engine.nth(1), EngineGone("killed"))
+    await queue.state(kept, State.QUEUED)
+    assert queue.value("rescued_total", outcome="released") == 1
+
+    queue.engine.acknowledges = True
+    await queue.pass_time(1)
+    await queue.state(kept, State.SENT)
+
+
+async def test_a_send_lost_on_its_way_waits_for_its_receipt(queue: Queue) -> None:
+    queue.dispatcher.connected()
+    (kept, behind) = await queue.post(to(ANN, "1"), to(ANN, "2"))
+    one, two = [await queue.engine.nth(n) for n in (1, 2)]
+    queue.engine.lose(one, EngineGone("killed"), wrote="3EB0")
+    queue.engine.lose(two, EngineGone("killed"))
+    await queue.state(kept, State.UNKNOWN)
+    await queue.state(behind, State.QUEUED)
+    await queue.pass_time(5)
+    assert len(queue.engine.sends) == 2, "the chat stands still"
+
+    queue.receipt(["3EB0"])
+    await queue.state(kept, State.DELIVERED)
+    assert (await queue.engine.nth(3)).text == "2"
+    assert queue.value("unknown_resolved_total", resolution="receipt") == 1
+    assert queue.value("rescued_total", outcome="unknown") == 1
+
+
+async def test_a_send_that_did_not_return_is_looked_up_only_when_its_engine_is_gone(queue: Queue) -> None:
+    queue.dispatcher.connected()
+    (kept,) = await queue.post(to(ANN))
+    sending = await queue.engine.nth(1)
+    queue.engine.lose(sending, EngineTimeout("90 s"))
+    await queue.pass_time(ENGINE_END_S - 1)
+    assert queue.engine.lookups == 0
+    queue.engine.secrets[sending.secret] = "3EB0"  # it got that far before it was killed
+    await queue.pass_time(2)
+    await queue.state(kept, State.UNKNOWN)
+
+
+async def test_while_a_lost_send_is_looked_up_those_behind_it_wait_without_a_frenzy(queue: Queue) -> None:
+    queue.dispatcher.connected()
+    await queue.post(*(to(ANN, str(i)) for i in range(30)))
+    sends = [await queue.engine.nth(n + 1) for n in range(AT_HAND)]
+    queue.engine.lose(sends[0], EngineTimeout("90 s"))
+    for sending in sends[1:]:
+        queue.engine.refuse(sending, Refusal.SKIPPED)
+    await queue.pass_time(ENGINE_END_S - 1)
+    assert len(queue.engine.sends) == AT_HAND
+    assert queue.store.counts()[State.SENDING] <= AT_HAND + 1
+
+    queue.engine.acknowledges = True
+    await queue.pass_time(5)
+    await queue.counts(sent=30)
+    assert queue.engine.texts[AT_HAND:] == [str(i) for i in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("on_unknown", "state", "resolution"),
+    [(OnUnknown.RESEND, State.SENDING, "resent"), (OnUnknown.HOLD, State.HELD, "held")],
+)
+async def test_without_a_receipt_in_time_the_messages_own_rule_decides(
+    queue: Queue, on_unknown: OnUnknown, state: State, resolution: str
+) -> None:
+    queue.dispatcher.connected()
+    (kept,) = await queue.post(to(ANN, on_unknown=on_unknown))
+    queue.engine.fail(await queue.engine.nth(1), "timed out waiting for message send response")
+    queue.engine.secrets[queue.engine.sends[0].secret] = "3EB0"
+    await queue.state(kept, State.UNKNOWN)
+
+    await queue.pass_time(UNKNOWN_WAIT_S - 2)
+    found = await queue.outbox.get(kept.id)
+    assert found is not None
+    assert found.state is State.UNKNOWN
+    await queue.pass_time(4)
+    await queue.state(kept, state)
+    assert queue.value("unknown_resolved_total", resolution=resolution) == 1
+
+
+async def test_the_wait_for_a_receipt_counts_from_the_last_connect(queue: Queue) -> None:
+    queue.dispatcher.connected()
+    (kept,) = await queue.post(to(ANN, on_unknown=OnUnknown.HOLD))
+    queue.engine.lose(await queue.engine.nth(1), EngineGone("killed"), wrote="3EB0")
+    await queue.state(kept, State.UNKNOWN)
+    queue.dispatcher.disconnected()
+    await queue.pass_time(2 * UNKNOWN_WAIT_S, step_s=10)
+    queue.dispatcher.connected()
+    await queue.pass_time(UNKNOWN_WAIT_S - 2, step_s=2)
+    await queue.state(kept, State.UNKNOWN)
+    await queue.pass_time(4)
+    await queue.state(kept, State.HELD)
+
+
+async def test_an_unreadable_session_makes_the_outcome_unknown_not_resent(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_: bytes) -> str | None:
+        raise StoreUnavailable("session: disk I/O error")
+
+    monkeypatch.setattr(queue.dispatcher._unknowns, "_find_message_id", broken)
+    queue.dispatcher.connected()
+    (kept,) = await queue.post(to(ANN))
+    queue.engine.lose(await queue.engine.nth(1), EngineGone("killed"))
+    await queue.pass_time(10, step_s=0.5)
+    await queue.state(kept, State.UNKNOWN)
+
+
+async def test_what_a_killed_process_left_is_settled_before_anything_is_sent(build: Queue) -> None:
+    never_left, may_have_left, waiting = await keep(
+        build.store, to(ANN, "1"), to(BEN, "2"), to(CLEO, "3"), now=build.clock.now()
+    )
+    for _ in range(2):
+        await claimed(build.store, now=build.clock.now(), worker="7")  # the same process id as ours
+    build.engine.secrets[may_have_left.secret] = "3EB0"
+
+    build.dispatcher.connected()
+    build.engine.acknowledges = True
+    running = asyncio.create_task(build.dispatcher.run())
+    await build.counts(sent=2, unknown=1)
+    build.receipt(["3EB0"])
+    await build.counts(delivered=1)
+    assert sorted(build.engine.texts) == [never_left.text, waiting.text]
+    assert build.value("rescued_total", outcome="released") == 1
+    assert build.value("rescued_total", outcome="unknown") == 1
+    await build.dispatcher.stop()
+    await running
+
+
+async def test_an_unknown_outcome_of_an_earlier_process_is_resolved_too(build: Queue) -> None:
+    (kept,) = await keep(build.store, to(ANN, on_unknown=OnUnknown.HOLD), now=build.clock.now())
+    claim = await claimed(build.store, now=build.clock.now())
+    await build.store.mark_unknown(claim, whatsapp_id="3EB0", error="e", now=build.clock.now())
+
+    running = asyncio.create_task(build.dispatcher.run())
+    build.dispatcher.connected()
+    await build.settle_down()
+    await build.pass_time(UNKNOWN_WAIT_S + 2)
+    await build.state(kept, State.HELD)
+    await build.dispatcher.stop()
+    await running
+
+
+# --- receipts -----------------------------------------------------------------------------------------
+
+
+async def test_receipts_move_messages_and_time_their_delivery(queue: Queue) -> None:
+    queue.engine.acknowledges = True
+    queue.dispatcher.connected()
+    (kept,) = await queue.post(to(ANN))
+    await queue.state(kept, State.SENT)
+    found = await queue.outbox.get(kept.id)
+    assert found is not None
+    assert found.whatsapp_id is not None
+
+    for kind in (ReceiptKind.RETRY, ReceiptKind.SENDER):
+        queue.receipt([found.whatsapp_id], kind)
+    queue.receipt([found.whatsapp_id], ReceiptKind.READ, from_me=True)
+    queue.receipt([found.whatsapp_id])
+    await queue.state(kept, State.DELIVERED)
+    queue.receipt([found.whatsapp_id], ReceiptKind.READ)
+    await queue.state(kept, State.READ)
+
+    assert queue.value("delivery_seconds_count") == 1
+    assert {
+        kind: queue.value("receipts_total", kind=kind) for kind in ("retry", "sender", "delivered", "read")
+    } == {"retry": 1, "sender": 1, "delivered": 1, "read": 2}
+
+
+async def test_a_receipt_that_overtakes_the_answer_counts_once(queue: Queue) -> None:
+    queue.dispatcher.connected()
+    (kept,) = await queue.post(to(ANN))
+    sending = await queue.engine.nth(1)
+    queue.receipt(["3EB01"])
+    await queue.settle_down()
+    assert queue.engine.acknowledge(sending) == "3EB01"
+    await queue.state(kept, State.DELIVERED)
+    await until(lambda: queue.value("delivery_seconds_count") == 1, "its delivery to be timed")
+
+
+# --- trouble with the store ---------------------------------------------------------------------------
+
+
+class Trouble:
+    """Makes one method of the store fail a few times."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, store: QueueStore, method: str, times: int) -> None:
+        self.left = times
+        self._works = getattr(store, method)
+        monkeypatch.setattr(store, method, self)
+
+    async def __call__(self, *args: object, **kwargs: object) -> object:
+        if self.left:
+            self.left -= 1
+            raise StoreFull("disk full")
+        return await self._works(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    "method", ["claim", "complete", "next_due", "receive", "expire", "prune", "orphans", "unknowns"]
+)
+async def test_a_store_that_fails_for_a_while_loses_nothing(
+    build: Queue, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    trouble = Trouble(monkeypatch, build.store, method, times=4)
+    build.engine.acknowledges = True
+    build.dispatcher.connected()
+    running = asyncio.create_task(build.dispatcher.run())
+    kept = await keep(build.store, to(ANN, "1"), to(ANN, "2"), now=build.clock.now())
+    build.dispatcher.wake()
+    await build.time_passes_until(lambda: build.store.counts()[State.SENT] == 2)
+    assert build.engine.texts == ["1", "2"]
+    build.receipt(list(build.engine.secrets.values()))
+    await build.time_passes_until(lambda: build.store.counts()[State.DELIVERED] == 2 and not trouble.left)
+    for message in kept:
+        found = await build.store.get(message.id)
+        assert found is not None
+        assert found.attempts == 1
+    await build.dispatcher.stop()
+    await running
+
+
+# --- stop, and signs of life --------------------------------------------------------------------------
+
+
+async def test_a_stop_claims_no_more_and_waits_for_what_is_in_flight(build: Queue) -> None:
+    build.dispatcher.connected()
+    running = asyncio.create_task(build.dispatcher.run())
+    await build.post(*(to(ANN, str(i)) for i in range(AT_HAND + 3)))
+    sends = [await build.engine.nth(n + 1) for n in range(AT_HAND)]
+    stopping = asyncio.create_task(build.dispatcher.stop())
+    await build.settle_down()
+    assert not stopping.done()
+
+    for sending in sends:
+        build.engine.acknowledge(sending)
+    await stopping
+    await running
+    assert build.store.counts()[State.SENT] == AT_HAND
+    assert build.store.counts()[State.QUEUED] == 3
+    assert len(build.engine.sends) == AT_HAND
+
+
+async def test_a_stop_before_the_run_returns_at_once(build: Queue) -> None:
+    await build.dispatcher.stop()
+
+
+async def test_the_heartbeat_goes_on_whatever_the_store_does(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = asyncio.get_running_loop().create_future()
+
+    async def hang(**_: object) -> object:
+        return await never
+
+    monkeypatch.setattr(queue.store, "claim", hang)
+    queue.dispatcher.connected()
+    await queue.pass_time(30)
+    assert queue.dispatcher.heartbeat_at >= queue.clock.monotonic() - 1
+    assert queue.value("dispatcher_heartbeat_timestamp_seconds") >= queue.clock.now() - 1
+    never.set_result(None)
+
+
+async def test_expired_messages_are_moved_though_nothing_is_connected(queue: Queue) -> None:
+    (kept,) = await queue.post(to(ANN, expires_at=queue.clock.now() + 5))
+    await queue.pass_time(7)
+    await queue.state(kept, State.EXPIRED)
+    assert queue.value("terminal_total", state="expired") == 1
+
+
+# --- what is seen -------------------------------------------------------------------------------------
+
+
+async def test_a_messages_way_is_traced_and_linked_without_naming_anybody(queue: Queue) -> None:
+    queue.engine.acknowledges = True
+    queue.dispatcher.connected()
+    (kept,) = await queue.post(to(ANN, "a private word"))
+    await queue.state(kept, State.SENT)
+    queue.receipt([queue.engine.secrets[kept.secret]])
+    await queue.state(kept, State.DELIVERED)
+    await until(lambda: len(queue.spans.get_finished_spans()) == 4, "four spans")
+
+    spans = {span.name: span for span in queue.spans.get_finished_spans()}
+    assert set(spans) == {"publish outbox", "process outbox", "send direct", "settle outbox"}
+    publish, process = spans["publish outbox"], spans["process outbox"]
+    send, settle = spans["send direct"], spans["settle outbox"]
+    assert process.parent is None
+    assert send.parent == process.context
+    for span in (process, settle):
+        (link,) = span.links
+        assert publish.context is not None
+        assert link.context.span_id == publish.context.span_id
+    sending = queue.engine.sends[0]
+    assert send.context is not None
+    assert sending.traceparent is not None
+    assert f"{send.context.span_id:016x}" in sending.traceparent
+    for span in spans.values():
+        assert span.attributes is not None
+        assert span.attributes["messaging.system"] == "whatsapp"
+        assert ANN not in span.to_json()
+        assert "private" not in span.to_json()
+
+
+async def test_each_message_is_processed_in_a_trace_of_its_own(queue: Queue) -> None:
+    queue.engine.acknowledges = True
+    queue.dispatcher.connected()
+    await queue.post(*(to(ANN, str(i)) for i in range(20)))
+    await queue.counts(sent=20)
+    await until(
+        lambda: sum(s.name == "process outbox" for s in queue.spans.get_finished_spans()) == 20, "20 spans"
+    )
+    processed = [span for span in queue.spans.get_finished_spans() if span.name == "process outbox"]
+    assert all(span.parent is None for span in processed)
+
+
+async def test_a_failed_send_says_so_in_its_span(queue: Queue) -> None:
+    queue.dispatcher.connected()
+    (kept,) = await queue.post(to(f"{ANN}", "x"))
+    queue.engine.fail(await queue.engine.nth(1), "server returned error 463")
+    await queue.state(kept, State.QUEUED)
+    await until(
+        lambda: any(s.name == "process outbox" for s in queue.spans.get_finished_spans()), "its span to end"
+    )
+    for span in queue.spans.get_finished_spans():
+        if span.name in {"process outbox", "send direct"}:
+            assert span.attributes is not None
+            assert span.attributes["error.type"] == "reachout_timelocked"
+            assert not span.status.is_ok
+    found = await queue.outbox.get(kept.id)
+    assert found is not None
+    assert found.last_result is SendResult.RATE_LIMITED
+    assert found.due_at >= queue.clock.now() + 86_400

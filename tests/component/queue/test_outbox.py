@@ -1,0 +1,87 @@
+"""The queue as the rest of the service sees it."""
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from prometheus_client import CollectorRegistry
+
+from service.errors import InvalidInput, StoreFull
+from service.queue.metrics import QueueMetrics
+from service.queue.model import NewMessage, State
+from service.queue.outbox import Outbox
+from service.queue.store import QueueStore
+from tests.clock import FakeClock
+from tests.component.queue.support import to, value
+from tests.people import ANN, BEN
+
+
+@pytest.fixture
+def woken() -> list[bool]:
+    return []
+
+
+@pytest.fixture
+def outbox(store: QueueStore, clock: FakeClock, metrics: QueueMetrics, woken: list[bool]) -> Outbox:
+    return Outbox(
+        store=store,
+        wake=lambda: woken.append(True),
+        clock=clock,
+        metrics=metrics,
+        tracer=TracerProvider().get_tracer("test"),
+    )
+
+
+async def test_enqueue_keeps_messages_wakes_the_dispatcher_and_tells_listeners(
+    outbox: Outbox, registry: CollectorRegistry, woken: list[bool]
+) -> None:
+    told: list[int] = []
+    unsubscribe = outbox.subscribe(lambda: told.append(outbox.counts()[State.QUEUED]))
+    answers = await outbox.enqueue([to(ANN, idempotency_key="k"), to(BEN), to(BEN, idempotency_key="k")])
+    unsubscribe()
+    await outbox.enqueue([to(ANN)])
+
+    assert [answer.created for answer in answers] == [True, True, False]
+    assert told == [2]
+    assert len(woken) == 2
+    assert value(registry, "whatsapp_queue_enqueued_total", outcome="created") == 3
+    assert value(registry, "whatsapp_queue_enqueued_total", outcome="duplicate") == 1
+    assert value(registry, "whatsapp_queue_messages", state="queued") == 3
+    assert value(registry, "whatsapp_queue_oldest_timestamp_seconds") == outbox.oldest_queued_at()
+
+
+async def test_a_phone_number_becomes_its_chat_and_the_trace_goes_with_the_message(outbox: Outbox) -> None:
+    (answer,) = await outbox.enqueue([NewMessage(chat=f"+{ANN}", text="hello")])
+    assert answer.message.chat == f"{ANN}@s.whatsapp.net"
+    assert answer.message.traceparent is not None
+    assert await outbox.get(answer.message.id) == answer.message
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        (NewMessage(chat="12", text="x"), "messages[1].to"),
+        (to(ANN, " "), "messages[1].text"),
+        (to(ANN, priority=10), "messages[1].priority"),
+        (to(ANN, max_attempts=0), "messages[1].max_attempts"),
+        (to(ANN, expires_at=1.0), "messages[1].expires_at"),
+    ],
+)
+async def test_one_wrong_message_refuses_them_all_and_is_named(
+    outbox: Outbox, woken: list[bool], wrong: NewMessage, field: str
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        await outbox.enqueue([to(ANN), wrong])
+    assert refused.value.field == field
+    assert outbox.counts()[State.QUEUED] == 0
+    assert woken == []
+
+
+async def test_what_the_store_cannot_keep_is_counted_as_rejected(
+    outbox: Outbox, store: QueueStore, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object, **__: object) -> None:
+        raise StoreFull("disk full")
+
+    monkeypatch.setattr(store, "enqueue", full)
+    with pytest.raises(StoreFull):
+        await outbox.enqueue([to(ANN), to(BEN)])
+    assert value(registry, "whatsapp_queue_enqueued_total", outcome="rejected") == 2
