@@ -50,10 +50,29 @@ class SessionFile:
         query = "SELECT message_id FROM whatsmeow_message_secrets WHERE key = ? LIMIT 1"
         return await asyncio.to_thread(self._value, query, (secret,))
 
+    async def forget_device(self) -> None:
+        """Delete the device, as whatsmeow does after a logout, and with it all but contacts' ids and tokens.
+
+        Only while no engine runs. whatsmeow tells of the logout before it deletes (connectionevents.go),
+        so an engine that ends in between leaves a device that WhatsApp does not know. Raises StoreError.
+        """
+        await asyncio.to_thread(self._forget_device)
+
     def remove(self) -> None:
         """Delete the database and its side files. Only while no engine runs."""
         for suffix in ("", *_SIDE_FILES):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+
+    def _forget_device(self) -> None:
+        try:
+            with closing(sqlite3.connect(self.path, timeout=LOCK_TIMEOUT_S)) as database, database:
+                database.execute("PRAGMA foreign_keys = ON")
+                if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'whatsmeow_device'").fetchone():
+                    database.execute("DELETE FROM whatsmeow_device")
+        except sqlite3.OperationalError as error:
+            raise StoreUnavailable(f"{self.path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{self.path}: {error}") from error
 
     def _value(self, query: str, parameters: tuple[object, ...]) -> str | None:
         if not self.path.exists():

@@ -32,6 +32,7 @@ class Life:
     code_asked: bool = False
     attempt_open: bool = False
     started: bool = False
+    unlinked: bool = False
     leaving: Rule | None = None
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -68,6 +69,8 @@ async def live(life: Life, *, session: Session, device_name: str, proxy: str | N
             log.warning("connection.refused", engine=life.number, error=refused.text)
             told.refused(life, Reason.ENGINE_REFUSED)
         report = await life.process.wait()
+        if life.unlinked:
+            await session.forget_device()
     except StoreError:
         log.exception("connection.session_unreadable")
         told.refused(life, Reason.SESSION_UNREADABLE)

@@ -153,7 +153,8 @@ class Rule:
 
     `rows` are the numbers of the decision table (failure modes, section 1) that this row carries out.
     `on` is empty for what the supervisor itself starts. `watch` is the silence watched from then on,
-    `delay` belongs to PAUSE and UNTIL, `cap_s` limits the backoff.
+    `delay` belongs to PAUSE and UNTIL, `cap_s` limits the backoff, `unlinks` says that the device is no
+    longer one.
     """
 
     reason: Reason
@@ -167,4 +168,5 @@ class Rule:
     watch: Watch | None = None
     delay: Delay | None = None
     cap_s: float | None = None
+    unlinks: bool = False
     escalation: Escalation | None = None

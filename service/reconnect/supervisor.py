@@ -354,6 +354,7 @@ class Supervisor:
                 self._give_up(life, rule)
                 self._end(life, rule)
             life.leaving = rule
+            life.unlinked = life.unlinked or rule.unlinks
         self._trace.ended(rule)
         self._metrics.backoff_seconds.set(wait_s or 0.0)
         again = rule.then in {Then.RECYCLE, Then.BACK_OFF}

@@ -34,6 +34,7 @@ def _logged_out(
         rows=(row,),
         on=(On(engine.LoggedOut, where),),
         then=Then.HOLD,
+        unlinks=True,
         state=state,
         side=Side.ACCOUNT,
         advice=advice,

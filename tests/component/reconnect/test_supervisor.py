@@ -1,5 +1,8 @@
 """Pairing, losses and verdicts as real neonize reports them, and what the supervisor makes of them."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from service.engine.protocol import AnyEvent, Heartbeat
@@ -118,6 +121,19 @@ async def test_an_unlinked_device_waits_for_the_operator_and_can_be_linked_again
     await account.pair()
     await account.until_state(State.CONNECTED)
     assert await account.sends()
+
+
+async def test_a_forgotten_device_leaves_the_known_contacts_in_the_session(account: Account) -> None:
+    await account.online()
+    assert await account.sends()
+    await account.supervisor.stop()
+    assert await account.session.device_jid() is not None
+    await account.session.forget_device()
+    assert await account.session.device_jid() is None
+    with closing(sqlite3.connect(account.session.path)) as database:
+        for table, left in {"whatsmeow_sessions": 0, "whatsmeow_pre_keys": 0, "whatsmeow_lid_map": 1}.items():
+            (rows,) = database.execute(f"SELECT count(*) > 0 FROM {table}").fetchone()
+            assert rows == left, table
 
 
 @pytest.mark.parametrize(

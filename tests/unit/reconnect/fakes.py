@@ -132,6 +132,10 @@ class World:
     async def device_jid(self) -> str | None:
         return self.device
 
+    async def forget_device(self) -> None:
+        assert not self.running, "an engine has the file"
+        self.device = None
+
     # what the supervisor is given
     def _spawn(self, on_event: Callable[[AnyEvent], None]) -> FakeEngine:
         self.engines.append(FakeEngine(self, on_event))

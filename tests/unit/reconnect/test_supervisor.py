@@ -437,12 +437,20 @@ async def test_it_stops_where_going_on_does_harm(online: World, event: AnyEvent,
 
 async def test_after_a_logout_a_restart_leads_to_pairing(online: World) -> None:
     await online.happens(LoggedOut(on_connect=False, reason=401))
-    online.device = None
+    assert online.device is None, "whatsmeow may not have come to deleting it"
     await online.supervisor.restart()
     await online.settle()
     assert online.state() is State.UNPAIRED
     await online.happens(QrCode(code="one"))
     assert online.state() is State.PAIRING
+
+
+async def test_a_restart_in_the_midst_of_a_logout_leads_to_pairing_too(online: World) -> None:
+    online.end_takes_s = 3.0
+    await online.happens(LoggedOut(on_connect=True, reason=401))
+    await online.supervisor.restart()
+    await online.passes(3)
+    assert online.state() is State.UNPAIRED
 
 
 async def test_replaced_is_tried_once_more_and_then_held(online: World) -> None:
