@@ -9,8 +9,12 @@ from typing import TextIO
 
 import segno
 
-from service.reconnect.status import Status
+from service.reconnect.status import Advice, Status
 from service.reconnect.words import ADVICES, STATES
+
+
+SAID_ALREADY = frozenset({Advice.NOTHING, Advice.SCAN_QR})
+"""Advices that the sentence beside them gives as well, or that need not be given."""
 
 
 class Terminal:
@@ -31,7 +35,8 @@ class Terminal:
         if now == self._last:
             return
         self._last = now
-        self._print(f"{STATES[status.state].title}. {status.sentence} {ADVICES[status.advice]}")
+        advice = "" if status.advice in SAID_ALREADY else f" {ADVICES[status.advice]}"
+        self._print(f"{STATES[status.state].title}. {status.sentence}{advice}")
         if status.qr is not None and self._out.isatty():
             drawn = io.StringIO()
             segno.make_qr(status.qr).terminal(drawn, compact=True, border=2)

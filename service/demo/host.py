@@ -49,9 +49,7 @@ class Host:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._http.close()
-        if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
-            await self._process.wait()
+        await self.stop()
 
     async def start(self) -> None:
         """Start the process and wait until it answers. Raises SimulatorError with the end of its log."""
@@ -62,9 +60,16 @@ class Host:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log if self._quiet else None,
                 stderr=log if self._quiet else None,
-                start_new_session=self._quiet,
+                start_new_session=True,  # Ctrl-C is for the demo, which then stops the service
             )
         await self.until(lambda _: True, timeout_s=STARTUP_S)
+
+    async def stop(self) -> int:
+        """SIGTERM, unless it has ended; the exit code."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.terminate()
+        return await self._process.wait()
 
     async def kill(self) -> None:
         """SIGKILL the whole service."""

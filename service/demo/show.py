@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
@@ -18,7 +19,11 @@ FAULT_S: Final = 12.0
 
 
 async def play(folder: Path) -> int:
-    """Run until the service ends (Ctrl-C reaches it as well); its exit code."""
+    """Run until Ctrl-C or SIGTERM, or until the service ends by itself; the service's exit code."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, asked.set)
     async with AsyncExitStack() as stack:
         simulator = await stack.enter_async_context(Simulator(folder))
         people = await asyncio.gather(
@@ -31,14 +36,14 @@ async def play(folder: Path) -> int:
         )
         host = await stack.enter_async_context(Host(folder, simulator.environment(), quiet=False))
         life = asyncio.create_task(_live(host, simulator, people))
-        ended = asyncio.create_task(host.wait())
-        await asyncio.wait({life, ended}, return_when=asyncio.FIRST_COMPLETED)
-        if ended.done():
-            life.cancel()
-            return ended.result()
-        ended.cancel()
-        await life
-        return 0
+        ends = (asyncio.create_task(host.wait()), asyncio.create_task(asked.wait()))
+        await asyncio.wait({life, *ends}, return_when=asyncio.FIRST_COMPLETED)
+        for task in ends:
+            task.cancel()
+        if life.done():
+            life.result()
+        life.cancel()
+        return await host.stop()
 
 
 async def _live(host: Host, simulator: Simulator, people: list[Contact]) -> None:

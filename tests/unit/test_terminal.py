@@ -23,9 +23,11 @@ class Screen(io.StringIO):
 
 def test_it_says_the_state_and_what_to_do() -> None:
     out = io.StringIO()
-    Terminal(out).show(PAIRING)
+    terminal = Terminal(out)
+    terminal.show(PAIRING)
     assert "Waiting for the phone." in out.getvalue()
-    assert "Linked devices" in out.getvalue()
+    terminal.show(replace(PAIRING, reason="dial_failed", qr=None, advice=Advice.CHECK_NETWORK))
+    assert "WHATSAPP_PROXY" in out.getvalue()
 
 
 def test_the_code_is_drawn_on_a_screen_and_never_into_a_file() -> None:

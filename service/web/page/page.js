@@ -55,7 +55,7 @@ function showSession(session) {
   say("state-advice", advised ? session.advice_sentence : "");
   byId("state-advice").hidden = !advised;
   say("reason", session.reason);
-  byId("attempt-row").hidden = session.attempt === 0;
+  byId("attempt-row").hidden = session.attempt === 0 || session.state === "connected";
   say("attempt", String(session.attempt));
   byId("next-row").hidden = session.next_attempt_at === null;
   document.title = `${session.title} · Beacon`;
