@@ -12,7 +12,6 @@ import segno
 from service.reconnect.status import Advice, Status
 from service.reconnect.words import ADVICES, STATES
 
-
 SAID_ALREADY = frozenset({Advice.NOTHING, Advice.SCAN_QR})
 """Advices that the sentence beside them gives as well, or that need not be given."""
 
