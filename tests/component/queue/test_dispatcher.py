@@ -64,21 +64,20 @@ class Queue:
             seconds -= step_s
             await self.settle_down()
 
-    async def time_passes_until(self, condition: Callable[[], bool]) -> None:
-        """Move the clock whenever somebody sleeps, until the condition holds."""
-
-        def holds() -> bool:
-            if not condition():
-                self.clock.advance(0.5)
-                return False
-            return True
-
-        await until(holds, "something to happen while time passes")
+    async def time_passes_until(self, condition: Callable[[], bool], what: str) -> None:
+        """Move the clock, everyone running in between, until the condition holds."""
+        try:
+            async with asyncio.timeout(20):
+                while not condition():
+                    self.clock.advance(0.5)
+                    await self.settle_down()
+        except TimeoutError:
+            raise AssertionError(f"time passed in vain: {what}") from None
 
     async def settle_down(self) -> None:
-        """Let what the clock woke reach the store and come back."""
+        """Let what the clock woke reach the store and come back: the store does things in turn."""
         for _ in range(5):
-            await self.store.next_due()
+            await self.store.resolve_unknown("nothing", now=self.clock.now())
             await asyncio.sleep(0)
 
     def receipt(
@@ -512,12 +511,16 @@ async def test_a_store_that_fails_for_a_while_loses_nothing(
     build.engine.acknowledges = True
     build.dispatcher.connected()
     running = asyncio.create_task(build.dispatcher.run())
-    kept = await keep(build.store, to(ANN, "1"), to(ANN, "2"), now=build.clock.now())
+    later = build.clock.now() + 30 * 86_400
+    *kept, _ = await keep(
+        build.store, to(ANN, "1"), to(ANN, "2"), to(BEN, not_before=later), now=build.clock.now()
+    )
     build.dispatcher.wake()
-    await build.time_passes_until(lambda: build.store.counts()[State.SENT] == 2)
+    await build.time_passes_until(lambda: build.store.counts()[State.SENT] == 2, "both are sent")
     assert build.engine.texts == ["1", "2"]
     build.receipt(list(build.engine.secrets.values()))
-    await build.time_passes_until(lambda: build.store.counts()[State.DELIVERED] == 2 and not trouble.left)
+    await build.time_passes_until(lambda: build.store.counts()[State.DELIVERED] == 2, "both arrive")
+    await build.time_passes_until(lambda: not trouble.left, f"{method} is asked until it works")
     for message in kept:
         found = await build.store.get(message.id)
         assert found is not None
