@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ from service.errors import SimulatorError
 
 STARTUP_S: Final = 60.0
 POLL_S: Final = 0.05
-DELIVERED: Final = frozenset({"delivered", "read"})
+SETTLED: Final = frozenset({"sent", "delivered", "read"})
 
 
 class Host:
@@ -108,15 +109,24 @@ class Host:
             answer: dict[str, Any] = await response.json()
             return answer
 
-    async def until_delivered(self, message_id: str) -> None:
-        """Wait until the service itself says that this message was delivered."""
-        state = ""
-        while state not in DELIVERED:
-            async with self._http.get(f"/api/v1/messages/{message_id}") as response:
-                response.raise_for_status()
-                state = (await response.json())["state"]
-            if state not in DELIVERED:
-                await asyncio.sleep(POLL_S)
+    async def until_settled(self, ids: Sequence[str], *, timeout_s: float = 60.0) -> Counter[str]:
+        """Wait until no message is left that could still go out; how many are in which state.
+
+        Raises SimulatorError when some stay open.
+        """
+        states: dict[str, str] = {}
+        try:
+            async with asyncio.timeout(timeout_s):
+                while open_ := [one for one in ids if states.get(one) not in SETTLED]:
+                    for message_id in open_:
+                        async with self._http.get(f"/api/v1/messages/{message_id}") as response:
+                            response.raise_for_status()
+                            states[message_id] = (await response.json())["state"]
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError as error:
+            counts = dict(Counter(states.values()))
+            raise SimulatorError(f"after {timeout_s:.0f} s the messages are {counts}") from error
+        return Counter(states.values())
 
     async def until(
         self, condition: Callable[[dict[str, Any]], bool], *, timeout_s: float = 60.0
