@@ -116,6 +116,7 @@ class Client:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="ffi"))
         neonize_log.setLevel(logging.INFO)  # NOTSET would ship every stanza as a line (H11)
+        logging.getLogger("neonize.utils.ffmpeg").setLevel(logging.ERROR)  # texts need none
         client = NewAClient(
             command.database,
             uuid=_NAME,
