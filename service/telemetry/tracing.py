@@ -11,6 +11,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import service
 
@@ -18,7 +19,11 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 
 
 def build_provider(account: str) -> TracerProvider:
-    """A tracer provider. Spans leave the process only when an OTLP endpoint is set."""
+    """A tracer provider. Spans leave the process only when an OTLP endpoint is set.
+
+    Without one nothing is recorded either, and no exemplar points to a trace that nobody has; spans still
+    have ids, so that log lines can be told together.
+    """
     defaults = Resource(
         {
             "service.name": os.environ.get("HEROKU_APP_NAME", "beacon"),
@@ -29,9 +34,10 @@ def build_provider(account: str) -> TracerProvider:
     )
     # merged last, so that OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME win over our defaults
     resource = Resource.create().merge(defaults).merge(OTELResourceDetector().detect())
+    if not any(os.environ.get(name) for name in ENDPOINTS):
+        return TracerProvider(resource=resource, sampler=ALWAYS_OFF, shutdown_on_exit=False)
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    if any(os.environ.get(name) for name in ENDPOINTS):
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider
 
 

@@ -11,9 +11,12 @@ def no_otel(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_without_an_endpoint_nothing_is_exported() -> None:
+def test_without_an_endpoint_nothing_is_exported_and_spans_still_have_ids() -> None:
     provider = tracing.build_provider("default")
     assert provider._active_span_processor._span_processors == ()
+    span = provider.get_tracer("test").start_span("send direct")
+    assert span.get_span_context().is_valid
+    assert not span.is_recording()
     tracing.flush(provider, timeout_s=1)
 
 
