@@ -143,6 +143,20 @@ def settings(*, as_markdown: bool, as_json: bool) -> None:
 
 
 @main.command()
+@click.option("--markdown", "as_markdown", is_flag=True, help="As the table in docs/reconnect.md.")
+@as_json
+def policy(*, as_markdown: bool, as_json: bool) -> None:
+    """List everything that can happen to the connection and what is done about it."""
+    from service.reconnect import render  # noqa: PLC0415
+
+    table = render.lines()
+    if as_json:
+        click.echo(json.dumps({"policy": [asdict(line) for line in table]}))
+    else:
+        click.echo(render.markdown(table) if as_markdown else render.plain(table))
+
+
+@main.command()
 @click.option("--release", is_flag=True, help="Before a release: no way to WhatsApp is only a warning.")
 @as_json
 @click.pass_context
