@@ -10,6 +10,9 @@ class Reason(StrEnum):
     STARTING = "starting"
     LOGGING_IN = "logging_in"
     RESTARTED = "restarted"
+    SESSION_CLEARED = "session_cleared"
+    LOGOUT_ASKED = "logout_asked"
+    PAIRING_ABORTED = "pairing_aborted"
     STOPPED = "stopped"
     # the way it should be
     CONNECTED = "connected"

@@ -9,7 +9,7 @@ from service.reconnect.rule import (
     Then,
     Watch,
 )
-from service.reconnect.status import State
+from service.reconnect.status import Advice, State
 
 ROWS: Final[tuple[Rule, ...]] = (
     Rule(
@@ -29,6 +29,32 @@ ROWS: Final[tuple[Rule, ...]] = (
         state=State.CONNECTING,
         side=Side.OPERATOR,
         sentence="The operator asked for a new connection; it is being made.",
+    ),
+    Rule(
+        reason=Reason.SESSION_CLEARED,
+        then=Then.RECYCLE,
+        state=State.UNPAIRED,
+        side=Side.OPERATOR,
+        advice=Advice.SCAN_QR,
+        sentence="The operator cleared the session. A QR code is on its way; remove the old device on the "
+        "phone.",
+    ),
+    Rule(
+        reason=Reason.LOGOUT_ASKED,
+        then=Then.HOLD,
+        unlinks=True,
+        state=State.LOGGED_OUT,
+        side=Side.OPERATOR,
+        advice=Advice.SCAN_QR,
+        sentence="The operator logged Beacon out. Restart the connection to link a phone again.",
+    ),
+    Rule(
+        reason=Reason.PAIRING_ABORTED,
+        then=Then.HOLD,
+        state=State.UNPAIRED,
+        side=Side.OPERATOR,
+        advice=Advice.SCAN_QR,
+        sentence="The operator ended the linking. Restart the connection for a new QR code.",
     ),
     Rule(
         reason=Reason.STOPPED,

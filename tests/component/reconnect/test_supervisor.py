@@ -167,3 +167,23 @@ async def test_without_a_way_to_whatsapp_it_stays_up_and_says_so(account: Accoun
     account.simulator.faults.heal()
     await account.passes(5)
     await account.until_state(State.PAIRING)
+
+
+async def test_an_operator_who_logs_out_unlinks_the_device_and_forgets_it(account: Account) -> None:
+    await account.online()
+    await account.supervisor.logout()
+    assert (account.status.state, account.status.reason) == (State.LOGGED_OUT, Reason.LOGOUT_ASKED)
+    await account.engines[-1].wait()
+    assert await account.session.device_jid() is None
+    await account.supervisor.restart()
+    await account.pair()
+    await account.until_state(State.CONNECTED)
+
+
+async def test_an_operator_who_clears_the_session_links_the_phone_anew(account: Account) -> None:
+    await account.online()
+    await account.supervisor.clear()
+    assert await account.session.device_jid() is None
+    await account.pair()
+    await account.until_state(State.CONNECTED)
+    assert await account.sends()

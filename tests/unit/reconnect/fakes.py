@@ -70,6 +70,14 @@ class FakeEngine:
     async def pair_phone(self, phone: str) -> str:
         return "ABCD-EFGH"
 
+    async def presence(self, *, available: bool) -> None:
+        self.world.presences.append(available)
+
+    async def logout(self) -> None:
+        if self.world.logout_refused:
+            raise EngineRefused("the server said no")
+        self.world.device = None
+
     async def stop(self) -> ExitReport:
         return await self._end("stop")
 
@@ -105,6 +113,10 @@ class World:
         self.logins: list[float] = []
         self.on_login: Callable[[], None] = lambda: None
         self.prepared = False
+        self.cleared = 0
+        self.remove_fails = False
+        self.logout_refused = False
+        self.presences: list[bool] = []
         self.statuses: list[Status] = []
         self.path = Path("session.db")
         self.registry = CollectorRegistry()
@@ -128,6 +140,13 @@ class World:
     # the session file
     def prepare(self) -> None:
         self.prepared = True
+
+    def remove(self) -> None:
+        assert not self.running, "an engine has the file"
+        if self.remove_fails:
+            raise PermissionError("read-only")
+        self.device = None
+        self.cleared += 1
 
     async def device_jid(self) -> str | None:
         return self.device

@@ -1,0 +1,410 @@
+"""Keeps the account connected: one engine at a time, one state at a time, one thing after another.
+
+Whatever happens (an engine's event or end, a watch that elapsed, a login that is due, the operator's
+wish) is put into one inbox and handled in order by one task, which never waits for anything else. The
+decision table says what is done; this module does it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from random import Random
+
+import structlog
+from opentelemetry.trace import Tracer
+
+from service.clock import Clock
+from service.engine.exits import ExitReport
+from service.engine.protocol import (
+    AnyEvent,
+    Connected,
+    EventsDropped,
+    Heartbeat,
+    Hello,
+    Paired,
+    QrCode,
+)
+from service.errors import EngineRefused
+from service.reconnect.announcer import Announcer
+from service.reconnect.approach import Approach
+from service.reconnect.backoff import Backoff
+from service.reconnect.clearing import Clearing
+from service.reconnect.life import Life, Told, live
+from service.reconnect.metrics import (
+    ATTEMPT_RESULTS,
+    AttemptResult,
+    PairingMethod,
+    PairingResult,
+    ReconnectMetrics,
+)
+from service.reconnect.pacing import Pacing
+from service.reconnect.policy import RULES, decide
+from service.reconnect.ports import Engine, Session
+from service.reconnect.reason import Reason
+from service.reconnect.rule import (
+    ENGINE_STAYS,
+    STRICTNESS,
+    WATCH_S,
+    Happened,
+    Phase,
+    Rule,
+    Side,
+    Then,
+    Watch,
+)
+from service.reconnect.status import State, Status
+from service.reconnect.trace import LoginTrace
+from service.reconnect.watches import Watches
+
+log = structlog.get_logger(__name__)
+
+NO_STANZA = (Hello, Heartbeat, EventsDropped)
+"""Events that the engine makes by itself; every other one proves that something came from WhatsApp."""
+
+GENTLE = frozenset({Then.PAUSE, Then.UNTIL, Then.HOLD, Then.STOP})
+"""After these the engine may take the time to finish what it does; before a new login it may not."""
+
+
+class Keeper:
+    """Starts and ends engines as the decision table says, from `run` to `stop`.
+
+    `spawn` makes an engine that is not started yet and gives its events to the callable; `probe` says
+    whether WhatsApp can be reached at all. Listeners are called on the loop, must not block, and end
+    the supervisor with their error if they raise.
+    """
+
+    def __init__(
+        self,
+        *,
+        spawn: Callable[[Callable[[AnyEvent], None]], Engine],
+        session: Session,
+        device_name: str,
+        proxy: str | None,
+        probe: Callable[[], Awaitable[bool]],
+        backoff: Backoff,
+        clock: Clock,
+        rng: Random,
+        metrics: ReconnectMetrics,
+        tracer: Tracer,
+    ) -> None:
+        self._spawn = spawn
+        self._session = session
+        self._device_name = device_name
+        self._proxy = proxy
+        self._clock = clock
+        self._metrics = metrics
+        self._trace = LoginTrace(tracer)
+        self._inbox: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._watches = Watches(clock=clock, elapsed=lambda w, t: self._post(self._elapsed, w, t))
+        self._approach = Approach(probe=probe, clock=clock, rng=rng, metrics=metrics)
+        self._told = Told(
+            opened=partial(self._post, self._opened),
+            started=partial(self._post, self._started),
+            refused=partial(self._post, self._refused),
+            gone=partial(self._post, self._gone),
+        )
+        self._clearing = Clearing(session, done=partial(self._post, self._login_if_due))
+        self._life: Life | None = None
+        self._engines = 0
+        self._waits = 0
+        self._due = False
+        self._pacing = Pacing(backoff, clock=clock, rng=rng)
+        self._stopping = False
+        self.engine: Hello | None = None
+        """What the running engine said of itself; None without one."""
+        self._ended = asyncio.Event()
+        self._asked: set[asyncio.Future[None]] = set()
+        self._listeners: list[Callable[[AnyEvent], None]] = []
+        self._announcer = Announcer(RULES[Reason.STARTING], clock=clock, metrics=metrics)
+
+    # --- what others call ---------------------------------------------------------------------------
+
+    @property
+    def status(self) -> Status:
+        """The state now, with its reason, sentence and advice."""
+        return self._announcer.status
+
+    @property
+    def connected(self) -> bool:
+        """Can messages be sent now."""
+        return self.status.state is State.CONNECTED
+
+    async def run(self) -> None:
+        """Keep the account connected until `stop`; whatever WhatsApp does, it does not raise."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                await asyncio.to_thread(self._session.prepare)
+                self._begin_wait(0.0, early=True)
+                while not (self._stopping and self._life is None):
+                    (await self._inbox.get())()
+                self._approach.cancel()
+                self._watches.keep_only(None)
+        finally:
+            self._tasks = None
+            self._ended.set()
+            for asked in tuple(self._asked):
+                _answer(asked, EngineRefused("the connection has been stopped"))
+
+    async def stop(self) -> None:
+        """End the engine, then `run`; the state is `stopped`."""
+        self._post(self._stop)
+        if self._tasks is not None:
+            await self._ended.wait()
+
+    # --- what happens, in order ---------------------------------------------------------------------
+
+    def _post(self, handle: Callable[..., None], *arguments: object) -> None:
+        self._inbox.put_nowait(partial(handle, *arguments))
+
+    def _event(self, life: Life, event: AnyEvent) -> None:
+        if not isinstance(event, NO_STANZA):
+            self._metrics.last_stanza_at.set(self._clock.now())
+        if life is self._life:
+            if isinstance(event, Heartbeat):
+                self._beat(life, event)
+            else:
+                self._happened(life, event)
+        for listener in self._listeners:
+            listener(event)
+
+    def _elapsed(self, watch: Watch, token: object) -> None:
+        if not self._watches.take(watch, token):
+            return
+        if watch is Watch.STABLE:
+            self._pacing.settle()
+            self._announcer.settle()
+        elif self._life is not None:
+            self._happened(self._life, watch)
+
+    def _opened(self, life: Life, device: bool) -> None:
+        if life.leaving is not None:
+            return
+        life.device = life.attempt_open = device
+        self._trace.started(attempt=self._pacing.attempt)
+        self._apply(RULES[Reason.LOGGING_IN if device else Reason.WAITING_FOR_QR])
+
+    def _started(self, life: Life, hello: Hello) -> None:
+        self.engine = hello
+        self._trace.step("engine started")
+        log.info("connection.engine_started", engine=life.number, neonize=hello.neonize)
+
+    def _refused(self, life: Life, reason: Reason) -> None:
+        if life.leaving is None:
+            self._apply(RULES[reason])
+
+    def _gone(self, life: Life, report: ExitReport) -> None:
+        self._life = None
+        self.engine = None
+        log.info(
+            "connection.engine_gone", engine=life.number, cause=report.cause, returncode=report.returncode
+        )
+        if life.leaving is None:
+            rule = decide(report, life.phase)
+            assert rule is not None, report.cause
+            rule = self._pacing.escalated(rule)
+            self._give_up(life, rule)
+            self._apply(rule)
+        self._clearing.begin(self._group)
+        self._login_if_due()
+
+    def _code_given(self, life: Life, code: str) -> None:
+        life.code_asked = True
+        if life is self._life and self.status.state is State.PAIRING:
+            self._announcer.show_code(code)
+
+    def _restart(self) -> None:
+        self._pacing.forget()
+        self._apply(RULES[Reason.RESTARTED])
+
+    def _wished(self, asked: "asyncio.Future[None]", rule: Rule) -> None:
+        self._apply(rule)
+        _answer(asked)
+
+    def _abort_pairing(self, asked: "asyncio.Future[None]") -> None:
+        if self.status.state in {State.UNPAIRED, State.PAIRING}:
+            self._wished(asked, RULES[Reason.PAIRING_ABORTED])
+        else:
+            refusal = EngineRefused(f"no pairing is under way while the connection is {self.status.state}")
+            _answer(asked, refusal)
+
+    def _clear(self, asked: "asyncio.Future[None]") -> None:
+        self._pacing.forget()
+        self._clearing.ask(asked)
+        self._apply(RULES[Reason.SESSION_CLEARED])
+        if self._life is None:
+            self._clearing.begin(self._group)
+
+    def _stop(self) -> None:
+        if not self._stopping:
+            self._apply(RULES[Reason.STOPPED])
+            self._stopping = True
+
+    def _reach_again(self, number: int) -> None:
+        if number == self._waits:
+            self._due = True
+            self._login_if_due()
+
+    def _unreachable(self, number: int, seconds: float) -> None:
+        if number == self._waits:
+            rule = RULES[Reason.NETWORK_UNREACHABLE]
+            self._announcer.move(rule, attempt=self._pacing.attempt, next_attempt_in_s=seconds)
+
+    # --- what is decided ----------------------------------------------------------------------------
+
+    def _happened(self, life: Life, happened: Happened) -> None:
+        rule = decide(happened, life.phase)
+        if rule is None:
+            return
+        if life.leaving is not None and STRICTNESS[rule.then] <= STRICTNESS[life.leaving.then]:
+            return
+        rule = self._pacing.escalated(rule)
+        if not isinstance(happened, Watch):
+            self._trace.step(type(happened).__name__)
+        if isinstance(happened, Paired):
+            self._paired(life)
+        elif isinstance(happened, Connected) and life.device:
+            self._online(life, rule)
+        self._apply(rule, happened)
+
+    def _beat(self, life: Life, beat: Heartbeat) -> None:
+        if self.status.state is not State.CONNECTED or life.leaving is not None:
+            return
+        if beat.connected and beat.logged_in:
+            self._watches.disarm(Watch.NOT_READY)
+        elif not self._watches.armed(Watch.NOT_READY):
+            self._arm(Watch.NOT_READY)
+
+    def _paired(self, life: Life) -> None:
+        life.paired = True
+        self._pacing.attempt = 0
+        method = PairingMethod.CODE if life.code_asked else PairingMethod.QR
+        self._metrics.paired(method, PairingResult.PAIRED)
+
+    def _online(self, life: Life, rule: Rule) -> None:
+        life.online, life.lost = True, False
+        self._finish_attempt(life, AttemptResult.CONNECTED)
+        self._trace.ended(rule)
+
+    def _apply(self, rule: Rule, happened: Happened | None = None) -> None:
+        if self._stopping:
+            return
+        if rule.then in ENGINE_STAYS:
+            self._stay(rule, happened)
+        else:
+            self._leave(rule, happened)
+
+    def _stay(self, rule: Rule, happened: Happened | None) -> None:
+        if rule.then is not Then.STAY and rule.watch is not None and self._watches.armed(rule.watch):
+            return
+        self._watches.keep_only(None)
+        if rule.watch is not None:
+            self._arm(rule.watch)
+        if rule.then is Then.WAIT and self._life is not None:
+            self._life.lost = True
+        qr = happened.code if isinstance(happened, QrCode) else None
+        self._announcer.move(rule, attempt=self._pacing.attempt, qr=qr)
+
+    def _leave(self, rule: Rule, happened: Happened | None) -> None:
+        self._watches.keep_only(None)
+        self._cancel_wait()
+        wait_s = self._pacing.wait_s(rule, happened)
+        if (life := self._life) is not None:
+            if life.leaving is None:
+                self._give_up(life, rule)
+                self._end(life, rule)
+            life.leaving = rule
+            life.unlinked = life.unlinked or rule.unlinks
+        self._trace.ended(rule)
+        self._metrics.backoff_seconds.set(wait_s or 0.0)
+        again = rule.then in {Then.RECYCLE, Then.BACK_OFF}
+        waits_in_place = rule.state is State.CONNECTING and bool(wait_s)
+        self._announcer.move(
+            rule,
+            attempt=self._pacing.attempt,
+            state=State.BACKING_OFF if waits_in_place else rule.state,
+            next_attempt_in_s=wait_s,
+        )
+        if wait_s is None:
+            return
+        if again:
+            self._trace.waiting(rule.reason, attempt=self._pacing.attempt, wait_s=wait_s)
+        self._begin_wait(wait_s, early=again)
+
+    # --- what is done -------------------------------------------------------------------------------
+
+    @property
+    def _group(self) -> asyncio.TaskGroup:
+        assert self._tasks is not None, "run() is running"
+        return self._tasks
+
+    def _arm(self, watch: Watch) -> None:
+        seconds = self._pacing.stable_after_s if watch is Watch.STABLE else WATCH_S[watch]
+        self._watches.arm(self._group, watch, seconds=seconds)
+
+    def _begin_wait(self, wait_s: float, *, early: bool) -> None:
+        self._cancel_wait()
+        self._approach.begin(
+            self._group,
+            wait_s,
+            early=early,
+            due=partial(self._post, self._reach_again, self._waits),
+            unreachable=partial(self._post, self._unreachable, self._waits),
+        )
+
+    def _cancel_wait(self) -> None:
+        self._approach.cancel()
+        self._waits += 1
+        self._due = False
+
+    def _login_if_due(self) -> None:
+        if not self._due or self._life is not None or self._stopping or self._clearing.pending:
+            return
+        self._cancel_wait()
+        self._engines += 1
+        life = Life(self._engines)
+        self._metrics.backoff_seconds.set(0.0)
+        life.process = self._spawn(partial(self._post, self._event, life))
+        self._life = life
+        life.task = self._group.create_task(
+            live(
+                life, session=self._session, device_name=self._device_name, proxy=self._proxy, told=self._told
+            ),
+            name=f"engine {life.number}",
+        )
+
+    def _end(self, life: Life, rule: Rule) -> None:
+        if not life.started:
+            assert life.task is not None
+            life.task.cancel()
+        elif rule.then in GENTLE:
+            self._group.create_task(_ending(life.process.stop()))
+        else:
+            self._group.create_task(_ending(life.process.kill()))
+
+    def _give_up(self, life: Life, rule: Rule) -> None:
+        self._metrics.recycled(rule.reason)
+        self._finish_attempt(life, ATTEMPT_RESULTS[rule.side])
+        if life.phase is Phase.PAIRING and rule.side is not Side.OPERATOR and self.status.qr is not None:
+            method = PairingMethod.CODE if life.code_asked else PairingMethod.QR
+            expired = rule.reason in {Reason.QR_CODES_USED_UP, Reason.QR_SILENCE}
+            self._metrics.paired(method, PairingResult.EXPIRED if expired else PairingResult.FAILED)
+
+    def _finish_attempt(self, life: Life, result: AttemptResult) -> None:
+        if life.attempt_open:
+            life.attempt_open = False
+            self._metrics.attempted(result)
+
+
+async def _ending(end: Awaitable[ExitReport]) -> None:
+    await end
+
+
+def _answer(asked: "asyncio.Future[None]", error: EngineRefused | None = None) -> None:
+    if asked.done():  # whoever asked did not wait for the answer
+        return
+    if error is None:
+        asked.set_result(None)
+    else:
+        asked.set_exception(error)
