@@ -75,7 +75,8 @@ _LANE_PROMOTE: Final = f"""
         ORDER BY due_at, priority DESC, seq LIMIT {BATCH})"""  # noqa: S608
 _LANE_NEXT: Final = """
     SELECT seq FROM lane WHERE account = ? AND turn = 'ready' AND NOT EXISTS (
-        SELECT 1 FROM message WHERE account = lane.account AND chat = lane.chat AND state = 'sending' AND worker <> ?)
+        SELECT 1 FROM message
+        WHERE account = lane.account AND chat = lane.chat AND state = 'sending' AND worker <> ?)
     ORDER BY priority DESC, seq LIMIT 1"""
 _LANE_WAITING: Final = """
     SELECT due_at FROM lane WHERE account = ? AND turn = 'waiting' ORDER BY due_at LIMIT 1"""
