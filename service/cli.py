@@ -1,17 +1,23 @@
-"""The command line: `beacon run | demo | send | settings | doctor`. Thin; what it calls does the work."""
+"""The command line: `beacon run | demo | send | session | settings | policy | doctor`.
+
+Thin; what it calls does the work.
+"""
 
 import asyncio
 import json
 import os
 import sys
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from service import __version__, config
 from service.config import LOOPBACK, LogLevel, Settings
 from service.errors import BeaconError, SettingsError
+
+if TYPE_CHECKING:
+    from service.remote import Remote
 
 EX_TEMPFAIL = 75
 
@@ -50,6 +56,9 @@ def _own_url() -> str:
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object as the last line of stdout.")
+at_url = click.option("--url", default=_own_url, help="The service. Default: this machine, $PORT or 8000.")
+with_token = click.option("--token", envvar="API_TOKEN", help="Its API_TOKEN. Default: $API_TOKEN.")
+unasked = click.option("--yes", is_flag=True, help="Do not ask before doing it.")
 
 
 @main.command()
@@ -79,8 +88,8 @@ def demo(ctx: click.Context, *, check: bool, external: bool, as_json: bool) -> N
 @main.command()
 @click.argument("to")
 @click.argument("text")
-@click.option("--url", default=_own_url, help="The service. Default: this machine, $PORT or 8000.")
-@click.option("--token", envvar="API_TOKEN", help="Its API_TOKEN. Default: $API_TOKEN.")
+@at_url
+@with_token
 @click.option("--idempotency-key", help="The same key twice sends once.")
 @click.option("--wait", is_flag=True, help="Wait until the recipient's phone has it.")
 @click.option(
@@ -126,6 +135,107 @@ def send(
             err=True,
         )
         ctx.exit(1 if ended else EX_TEMPFAIL)
+
+
+@main.group()
+def session() -> None:
+    """See and change the connection of the running service."""
+
+
+@session.command()
+@at_url
+@with_token
+@as_json
+@click.pass_context
+def status(ctx: click.Context, *, url: str, token: str | None, as_json: bool) -> None:
+    """Say where the connection is. Exit code 0 when it is connected, else 1."""
+    now = _remote(url, token).session()
+    _show(now, as_json=as_json)
+    ctx.exit(0 if now["state"] == "connected" else 1)
+
+
+@session.command()
+@click.argument("phone", required=False)
+@at_url
+@with_token
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    help="Seconds to wait for the phone.",
+)
+@as_json
+@click.pass_context
+def pair(
+    ctx: click.Context, *, phone: str | None, url: str, token: str | None, timeout_s: float, as_json: bool
+) -> None:
+    """Link a phone: draw the QR code, and each that follows it, until one has been scanned.
+
+    With PHONE, a number with country code, show a code to type into that phone instead. Exit code 0
+    once connected, 75 when nobody came in time, else 1.
+    """
+    from service.pairing import Pairing  # noqa: PLC0415
+
+    remote = _remote(url, token)
+    pairing = Pairing(remote, sys.stdout, phone=phone)
+    now = pairing.follow(timeout_s=timeout_s)
+    if as_json:
+        click.echo(json.dumps(now))
+    if now["state"] != "connected":
+        click.echo(f"beacon: not linked ({now['reason']})", err=True)
+        ctx.exit(1 if now["tone"] == "bad" or pairing.expired else EX_TEMPFAIL)
+
+
+@session.command()
+@at_url
+@with_token
+@as_json
+def restart(*, url: str, token: str | None, as_json: bool) -> None:
+    """Make the connection anew. Nothing queued is lost."""
+    _show(_remote(url, token).restart(), as_json=as_json)
+
+
+@session.command()
+@at_url
+@with_token
+@unasked
+@as_json
+def clear(*, url: str, token: str | None, yes: bool, as_json: bool) -> None:
+    """Remove the session from this machine and begin pairing. The phone still lists the old device."""
+    remote = _remote(url, token)
+    _confirm("Remove the session? A phone must be linked again before anything is sent.", yes=yes)
+    _show(remote.clear(), as_json=as_json)
+
+
+@session.command()
+@at_url
+@with_token
+@unasked
+@as_json
+def logout(*, url: str, token: str | None, yes: bool, as_json: bool) -> None:
+    """Unlink this device at WhatsApp and forget the session."""
+    remote = _remote(url, token)
+    _confirm("Log out? A phone must be linked again before anything is sent.", yes=yes)
+    _show(remote.logout(), as_json=as_json)
+
+
+def _remote(url: str, token: str | None) -> "Remote":
+    from service.remote import Remote  # noqa: PLC0415 - faster without it
+
+    return Remote(url, token)
+
+
+def _show(session: dict[str, Any], *, as_json: bool) -> None:
+    advice = f" {session['advice_sentence']}" if session["advice"] != "nothing" else ""
+    click.echo(json.dumps(session) if as_json else f"{session['title']}. {session['sentence']}{advice}")
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    """Ask on stderr; anything but yes ends the command with exit code 1."""
+    if not yes:
+        click.confirm(question, abort=True, err=True)
 
 
 @main.command()

@@ -15,7 +15,12 @@ from service.config import LOOPBACK
 from service.errors import ApiDenied, ApiRefused, ApiUnreachable, InvalidInput
 
 TIMEOUT_S: Final = 15.0
+ENGINE_TIMEOUT_S: Final = 60.0
+"""For what the service asks of WhatsApp before it answers."""
+
 POLL_S: Final = 0.25
+
+SESSION: Final = "/api/v1/session"
 
 ARRIVED: Final = frozenset({"delivered", "read"})
 ENDED: Final = ARRIVED | {"held", "dead", "expired", "cancelled"}
@@ -63,7 +68,38 @@ class Remote:
                 return known
             sleep(POLL_S)
 
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+    def session(self) -> dict[str, Any]:
+        """Where the connection is, as `GET /api/v1/session` says. Raises as `send` does."""
+        return self._ask("GET", SESSION, None)
+
+    def pair_code(self, phone: str) -> str:
+        """A code to type into the phone with that number. Raises as `send` does."""
+        code = self._ask(
+            "POST", f"{SESSION}/pair", {"phone": phone}, expect="code", timeout_s=ENGINE_TIMEOUT_S
+        )["code"]
+        return str(code)
+
+    def restart(self) -> dict[str, Any]:
+        """Have the connection made anew; where it is now. Raises as `send` does."""
+        return self._ask("POST", f"{SESSION}/restart", {})
+
+    def clear(self) -> dict[str, Any]:
+        """Have the local session removed and pairing begun; where it is now. Raises as `send` does."""
+        return self._ask("POST", f"{SESSION}/clear", {}, timeout_s=ENGINE_TIMEOUT_S)
+
+    def logout(self) -> dict[str, Any]:
+        """Have the device unlinked at WhatsApp; where the connection is now. Raises as `send` does."""
+        return self._ask("POST", f"{SESSION}/logout", {}, timeout_s=ENGINE_TIMEOUT_S)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        *,
+        expect: str = "state",
+        timeout_s: float = TIMEOUT_S,
+    ) -> dict[str, Any]:
         request = Request(  # noqa: S310 - __post_init__ allows http and https only
             self.url.rstrip("/") + path,
             method=method,
@@ -73,7 +109,7 @@ class Remote:
         if self.token:
             request.add_header("Authorization", f"Bearer {self.token}")
         try:
-            with self._opener().open(request, timeout=TIMEOUT_S) as response:
+            with self._opener().open(request, timeout=timeout_s) as response:
                 answer = json.load(response)
         except HTTPError as error:
             with error:
@@ -83,7 +119,7 @@ class Remote:
                 f"{self.url}: no Beacon answers there ({_reason(error)}). Start it with `beacon run`, "
                 "or name the right one with --url."
             ) from error
-        if not isinstance(answer, dict) or "state" not in answer:
+        if not isinstance(answer, dict) or expect not in answer:
             raise ApiUnreachable(f"{self.url}: something answers there, but it is not Beacon")
         return answer
 

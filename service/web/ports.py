@@ -42,3 +42,15 @@ class Connection(Protocol):
 
     async def restart(self) -> None:
         """Recycle the engine now."""
+
+    async def clear(self) -> None:
+        """Remove the local session and begin pairing anew; the phone still lists the device.
+
+        Raises StoreUnavailable, EngineError.
+        """
+
+    async def logout(self) -> None:
+        """Unlink this device at WhatsApp and forget the session. Raises EngineError."""
+
+    async def abort_pairing(self) -> None:
+        """Stop offering codes until `restart`. Raises EngineError."""

@@ -1,4 +1,4 @@
-"""`/api/v1/session`: where the connection is, the code to scan, pairing by code, a fresh start."""
+"""`/api/v1/session`: where the connection is, the code to scan, and what an operator may do about both."""
 
 import base64
 import re
@@ -7,7 +7,7 @@ from http import HTTPStatus
 from aiohttp import web
 from pydantic import ValidationError
 
-from service.errors import InvalidInput
+from service.errors import InvalidInput, StoreUnavailable
 from service.queue.address import USER_SERVER, parse_chat
 from service.reconnect.status import Status
 from service.reconnect.words import ADVICES, STATES
@@ -41,7 +41,10 @@ class Session:
             web.get("/api/v1/session/qr.png", self.png),
             web.get("/api/v1/session/qr.txt", self.txt),
             web.post("/api/v1/session/pair", self.pair),
+            web.delete("/api/v1/session/pair", self.abort_pairing),
             web.post("/api/v1/session/restart", self.restart),
+            web.post("/api/v1/session/clear", self.clear),
+            web.post("/api/v1/session/logout", self.logout),
         ]
 
     async def get(self, _: web.Request) -> web.Response:
@@ -70,10 +73,34 @@ class Session:
         code = await self._connection.pair_phone(phone_digits(given.phone))
         return web.json_response(text=PairOut(code=readable_code(code)).model_dump_json())
 
+    async def abort_pairing(self, _: web.Request) -> web.Response:
+        """202: no more codes until a restart; 409 when the session is not being paired."""
+        await self._connection.abort_pairing()
+        return self._accepted()
+
     async def restart(self, request: web.Request) -> web.Response:
         """202: the engine is being recycled; the state tells how it goes on."""
         require_json(request)
         await self._connection.restart()
+        return self._accepted()
+
+    async def clear(self, request: web.Request) -> web.Response:
+        """202: the local session is being removed and pairing begins. WhatsApp is not told."""
+        require_json(request)
+        try:
+            await self._connection.clear()
+        except StoreUnavailable:
+            detail = "The session's file cannot be removed; the error is in the log of the service."
+            raise problem.unavailable("session-unavailable", detail) from None
+        return self._accepted()
+
+    async def logout(self, request: web.Request) -> web.Response:
+        """202: WhatsApp has unlinked this device; 409 when there is no connection to say so over."""
+        require_json(request)
+        await self._connection.logout()
+        return self._accepted()
+
+    def _accepted(self) -> web.Response:
         return web.json_response(
             text=session_out(self._connection.status).model_dump_json(), status=HTTPStatus.ACCEPTED
         )

@@ -47,6 +47,8 @@ class ScriptedConnection:
         self._listeners: list[Callable[[Status], None]] = []
         self.asked_to_pair: list[str] = []
         self.restarts = 0
+        self.asked: list[str] = []
+        self.refusal: BeaconError | None = None
         self.pairing_answer: str | BeaconError = "ABCD1234"
 
     @property
@@ -74,6 +76,21 @@ class ScriptedConnection:
 
     async def restart(self) -> None:
         self.restarts += 1
+        self._ask("restart")
+
+    async def clear(self) -> None:
+        self._ask("clear")
+
+    async def logout(self) -> None:
+        self._ask("logout")
+
+    async def abort_pairing(self) -> None:
+        self._ask("abort_pairing")
+
+    def _ask(self, what: str) -> None:
+        self.asked.append(what)
+        if self.refusal is not None:
+            raise self.refusal
 
 
 class BrokenOutbox:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import EngineGone, EngineRefused, EngineTimeout
+from service.errors import EngineGone, EngineRefused, EngineTimeout, StoreUnavailable
 from service.web import qr
 from tests.component.web.conftest import Beacon
 from tests.component.web.scripted import BACKING_OFF, CONNECTED, PAIRING, QR_TEXT
@@ -133,3 +133,49 @@ async def test_a_restart_is_asked_for_as_json_so_that_no_form_can(beacon: Beacon
         "/api/v1/session/restart", headers={"Content-Type": "application/json"}
     )
     assert (response.status, beacon.connection.restarts) == (202, 1)
+
+
+@pytest.mark.parametrize("what", ["clear", "logout"])
+async def test_what_ends_the_session_is_asked_for_as_json_so_that_no_form_can(
+    beacon: Beacon, what: str
+) -> None:
+    assert (await beacon.client.post(f"/api/v1/session/{what}")).status == 415
+    assert beacon.connection.asked == []
+
+    response = await beacon.client.post(f"/api/v1/session/{what}", json={})
+    assert (response.status, beacon.connection.asked) == (202, [what])
+    assert (await response.json())["state"] == "starting"
+
+
+async def test_pairing_is_given_up_by_deleting_it(beacon: Beacon) -> None:
+    response = await beacon.client.delete("/api/v1/session/pair")
+
+    assert (response.status, beacon.connection.asked) == (202, ["abort_pairing"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "clear"), ("POST", "logout"), ("DELETE", "pair")], ids=lambda it: it
+)
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(EngineRefused("the connection is connecting"), 409), (EngineGone("it ended"), 503)],
+    ids=["wrong state", "no engine"],
+)
+async def test_what_cannot_be_done_now_is_an_error_that_fits(
+    beacon: Beacon, method: str, path: str, error: EngineRefused | EngineGone, status: int
+) -> None:
+    beacon.connection.refusal = error
+
+    response = await beacon.client.request(method, f"/api/v1/session/{path}", json={})
+
+    assert (response.status, response.content_type) == (status, "application/problem+json")
+    assert ("Retry-After" in response.headers) == (status == 503)
+
+
+async def test_a_session_that_cannot_be_removed_is_told_apart_from_the_queue(beacon: Beacon) -> None:
+    beacon.connection.refusal = StoreUnavailable("the session cannot be removed: read-only")
+
+    response = await beacon.client.post("/api/v1/session/clear", json={})
+
+    assert response.status == 503
+    assert "session" in (await response.json())["detail"]
