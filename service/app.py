@@ -9,11 +9,12 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random, SystemRandom
 from types import FrameType
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -36,6 +37,7 @@ from service.engine.process import EngineProcess
 from service.engine.protocol import AnyEvent, MessageReceived, Receipt
 from service.engine.session import SessionFile
 from service.errors import AddressUnusable
+from service.keepalive import KeepAlive, KeepAliveMetrics
 from service.queue.dispatcher import Dispatcher
 from service.queue.metrics import QueueMetrics
 from service.queue.outbox import Outbox
@@ -62,7 +64,9 @@ FLUSH_S = 3.0
 EX_SOFTWARE = 70
 """A component ended with an error that nobody expected: the process manager should start us again."""
 
-SECRET_VARIABLES = frozenset({"API_TOKEN", "METRICS_TOKEN", "DATABASE_URL", "OTEL_EXPORTER_OTLP_HEADERS"})
+SECRET_VARIABLES = frozenset(
+    {"API_TOKEN", "METRICS_TOKEN", "DATABASE_URL", "KEEP_ALIVE_URL", "OTEL_EXPORTER_OTLP_HEADERS"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,8 @@ class Service:
     supervisor: Supervisor
     dispatcher: Dispatcher
     bot: Bot
+    chores: Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
+    """What is done beside, by name, until the service stops; no stop waits for it."""
     health: Health
     http: web.Application
     provider: TracerProvider
@@ -149,12 +155,13 @@ class Service:
                 supervising = tasks.create_task(self.supervisor.run(), name="supervisor")
                 dispatching = tasks.create_task(self.dispatcher.run(), name="dispatcher")
                 answering = tasks.create_task(self.bot.run(), name="bot")
+                chores = [tasks.create_task(chore(), name=name) for name, chore in self.chores.items()]
                 await stop.asked.wait()
                 self.health.shutting_down = True
                 self.bot.stop()
                 await self._finish_sends(stop.hurry, answering)
                 await self.supervisor.stop()
-                for task in (answering, dispatching, supervising):
+                for task in (answering, dispatching, supervising, *chores):
                     task.cancel()
         finally:
             await runner.cleanup()
@@ -258,6 +265,7 @@ async def _build(settings: Settings, data: DataDir, engine: EngineCommand) -> As
             supervisor=supervisor,
             dispatcher=dispatcher,
             bot=bot,
+            chores=_chores(settings, registry, clock=clock, rng=rng),
             health=health,
             http=application,
             provider=provider,
@@ -314,6 +322,16 @@ def _commands(settings: Settings, supervisor: Supervisor, outbox: Outbox, clock:
     )
     load_plugins(router, settings.bot_plugins)
     return router
+
+
+def _chores(
+    settings: Settings, registry: CollectorRegistry, *, clock: Clock, rng: Random
+) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+    metrics = KeepAliveMetrics(registry, settings.account)
+    if settings.keep_alive_url is None:
+        return {}
+    url = settings.keep_alive_url.get_secret_value()
+    return {"keep alive": KeepAlive(url, clock=clock, rng=rng, metrics=metrics).run}
 
 
 def _introduce(supervisor: Supervisor, dispatcher: Dispatcher, bot: Bot) -> None:

@@ -1,5 +1,6 @@
 """Settings: environment variables with a default that works on a laptop, all checked at once."""
 
+from collections.abc import Set
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
@@ -65,6 +66,11 @@ class Settings(BaseSettings):
     whatsapp_proxy: SecretStr | None = Field(
         None, description="Proxy to WhatsApp: http://, https:// or socks5://, user and password allowed."
     )
+    keep_alive_url: SecretStr | None = Field(
+        None,
+        description="Address that is fetched about every 10 minutes, so that a platform that puts idle "
+        "programs to sleep sees traffic: this service's own public `/livez`, for example.",
+    )
     account: str = Field(
         "default",
         pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$",
@@ -119,10 +125,15 @@ class Settings(BaseSettings):
     @field_validator("whatsapp_proxy")
     @classmethod
     def _proxy(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            parts = urlsplit(value.get_secret_value())
-            if parts.scheme not in {"http", "https", "socks5"} or not parts.hostname or parts.port == 0:
-                raise ValueError("must be http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")
+        if value is not None and not _is_address(value, schemes={"http", "https", "socks5"}):
+            raise ValueError("must be http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")
+        return value
+
+    @field_validator("keep_alive_url")
+    @classmethod
+    def _web_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _is_address(value, schemes={"http", "https"}):
+            raise ValueError("must be an address that begins with http:// or https://")
         return value
 
     @model_validator(mode="after")
@@ -148,6 +159,14 @@ def load() -> Settings:
         return Settings()
     except ValidationError as error:
         raise SettingsError([_sentence(problem) for problem in error.errors()]) from error
+
+
+def _is_address(value: SecretStr, *, schemes: Set[str]) -> bool:
+    try:
+        parts = urlsplit(value.get_secret_value())
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # its sentence would show what stands where a port should be
+        return False
 
 
 def _is_loopback(host: str) -> bool:

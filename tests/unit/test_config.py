@@ -45,6 +45,16 @@ def test_a_secret_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert TOKEN not in repr(config.load())
 
 
+@pytest.mark.parametrize("name", ["WHATSAPP_PROXY", "KEEP_ALIVE_URL"])
+def test_a_password_that_looks_like_a_port_is_shown_nowhere(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "http://user:ses/ame@host")
+    with pytest.raises(SettingsError) as caught:
+        config.load()
+    assert "ses" not in str(caught.value)
+
+
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOT_ADMINS", "+1 202-555-0101, 12025550102,")
     monkeypatch.setenv("BOT_PLUGINS", "one,two.three")
@@ -63,6 +73,8 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         ("UNKNOWN_WAIT", "0", "UNKNOWN_WAIT=0: input should be greater than or equal to 0.1"),
         ("LOG_FORMAT", "xml", "LOG_FORMAT=xml: input should be 'auto', 'json' or 'console'"),
         ("BOT_ADMINS", "ann", "BOT_ADMINS=ann: must be phone numbers of 7 to 15 digits"),
+        ("KEEP_ALIVE_URL", "file:///etc/passwd", "KEEP_ALIVE_URL=***: must be an address that begins with"),
+        ("KEEP_ALIVE_URL", "http://", "KEEP_ALIVE_URL=***: must be an address that begins with"),
         ("TZ", "Mars/Olympus", "TZ=Mars/Olympus: must be a time zone such as Europe/Berlin"),
     ],
 )
