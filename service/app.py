@@ -43,6 +43,8 @@ from service.queue.metrics import QueueMetrics
 from service.queue.outbox import Outbox
 from service.queue.sqlite import SqliteStore
 from service.reconnect.backoff import Backoff
+from service.reconnect.lease import Lease, LocalLease
+from service.reconnect.lease_metrics import LeaseMetrics
 from service.reconnect.metrics import ReconnectMetrics
 from service.reconnect.probe import Probe
 from service.reconnect.status import State, Status
@@ -210,7 +212,8 @@ async def _build(settings: Settings, data: DataDir, engine: EngineCommand) -> As
     pseudonyms = Pseudonyms(data.secret("pseudonym.key"))
 
     session = SessionFile(data.session)
-    supervisor = _connection(settings, session, engine, registry, tracer, clock=clock, rng=rng)
+    lease = LocalLease(data.path / "lease", clock=clock, metrics=LeaseMetrics(registry, account))
+    supervisor = _connection(settings, session, lease, engine, registry, tracer, clock=clock, rng=rng)
     queue_metrics = QueueMetrics(registry, account)
     store = SqliteStore(data.queue, account=account, metrics=queue_metrics, clock=clock)
     await store.open()
@@ -277,6 +280,7 @@ async def _build(settings: Settings, data: DataDir, engine: EngineCommand) -> As
 def _connection(
     settings: Settings,
     session: SessionFile,
+    lease: Lease,
     engine: EngineCommand,
     registry: CollectorRegistry,
     tracer: Tracer,
@@ -299,6 +303,7 @@ def _connection(
     return Supervisor(
         spawn=spawn,
         session=session,
+        lease=lease,
         device_name=settings.device_name,
         proxy=proxy,
         probe=Probe(proxy),

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
+from typing import Final
 
 import structlog
 from opentelemetry.trace import Tracer
@@ -29,6 +30,8 @@ from service.reconnect.announcer import Announcer
 from service.reconnect.approach import Approach
 from service.reconnect.backoff import Backoff
 from service.reconnect.clearing import Clearing
+from service.reconnect.lease import Lease
+from service.reconnect.lease_metrics import Hindrance
 from service.reconnect.life import Life, Told, live
 from service.reconnect.metrics import (
     ATTEMPT_RESULTS,
@@ -43,6 +46,7 @@ from service.reconnect.ports import Engine, Session
 from service.reconnect.reason import Reason
 from service.reconnect.rule import (
     ENGINE_STAYS,
+    RESTS,
     STRICTNESS,
     WATCH_S,
     Happened,
@@ -53,6 +57,7 @@ from service.reconnect.rule import (
     Watch,
 )
 from service.reconnect.status import State, Status
+from service.reconnect.tenancy import Tenancy
 from service.reconnect.trace import LoginTrace
 from service.reconnect.watches import Watches
 
@@ -61,12 +66,19 @@ log = structlog.get_logger(__name__)
 NO_STANZA = (Hello, Heartbeat, EventsDropped)
 """Events that the engine makes by itself; every other one proves that something came from WhatsApp."""
 
-GENTLE = frozenset({Then.PAUSE, Then.UNTIL, Then.HOLD, Then.STOP})
+GENTLE = RESTS | {Then.STOP}
 """After these the engine may take the time to finish what it does; before a new login it may not."""
+
+HINDRANCES: Final = {
+    Hindrance.HELD_ELSEWHERE: RULES[Reason.LEASE_HELD_ELSEWHERE],
+    Hindrance.UNREACHABLE: RULES[Reason.LEASE_UNREACHABLE],
+    Hindrance.REFUSED: RULES[Reason.LEASE_REFUSED],
+    Hindrance.DATA_DIR: RULES[Reason.LEASE_UNWRITABLE],
+}
 
 
 class Keeper:
-    """Starts and ends engines as the decision table says, from `run` to `stop`.
+    """Starts and ends engines as the decision table says, from `run` to `stop`, and only under the lease.
 
     `spawn` makes an engine that is not started yet and gives its events to the callable; `probe` says
     whether WhatsApp can be reached at all. Listeners are called on the loop, must not block, and end
@@ -78,6 +90,7 @@ class Keeper:
         *,
         spawn: Callable[[Callable[[AnyEvent], None]], Engine],
         session: Session,
+        lease: Lease,
         device_name: str,
         proxy: str | None,
         probe: Callable[[], Awaitable[bool]],
@@ -105,6 +118,15 @@ class Keeper:
             gone=partial(self._post, self._gone),
         )
         self._clearing = Clearing(session, done=partial(self._post, self._login_if_due))
+        self._tenancy = Tenancy(
+            lease,
+            hindered=partial(self._post, self._lease_hindered),
+            held=partial(self._post, self._lease_held),
+            lost=self._lease_lost,
+        )
+        self._unleased = RULES[Reason.STARTING]
+        self._resting = False
+        self._not_before = 0.0
         self._life: Life | None = None
         self._engines = 0
         self._waits = 0
@@ -136,19 +158,21 @@ class Keeper:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 await asyncio.to_thread(self._session.prepare)
-                self._begin_wait(0.0, early=True)
+                tenancy = tasks.create_task(self._tenancy.run(), name="tenancy")
                 while not (self._stopping and self._life is None):
                     (await self._inbox.get())()
                 self._approach.cancel()
                 self._watches.keep_only(None)
+                tenancy.cancel()
         finally:
             self._tasks = None
+            await self._tenancy.end()
             self._ended.set()
             for asked in tuple(self._asked):
                 _answer(asked, EngineRefused("the connection has been stopped"))
 
     async def stop(self) -> None:
-        """End the engine, then `run`; the state is `stopped`."""
+        """End the engine, give the lease up, then end `run`; the state is `stopped`."""
         self._post(self._stop)
         if self._tasks is not None:
             await self._ended.wait()
@@ -196,6 +220,7 @@ class Keeper:
 
     def _gone(self, life: Life, report: ExitReport) -> None:
         self._life = None
+        self._tenancy.vacated()
         self.engine = None
         log.info(
             "connection.engine_gone", engine=life.number, cause=report.cause, returncode=report.returncode
@@ -215,7 +240,7 @@ class Keeper:
             self._announcer.show_code(code)
 
     def _restart(self) -> None:
-        self._pacing.forget()
+        self._begin_anew()
         self._apply(RULES[Reason.RESTARTED])
 
     def _wished(self, asked: "asyncio.Future[None]", rule: Rule) -> None:
@@ -230,11 +255,44 @@ class Keeper:
             _answer(asked, refusal)
 
     def _clear(self, asked: "asyncio.Future[None]") -> None:
-        self._pacing.forget()
+        self._begin_anew()
         self._clearing.ask(asked)
         self._apply(RULES[Reason.SESSION_CLEARED])
         if self._life is None:
             self._clearing.begin(self._group)
+
+    def _begin_anew(self) -> None:
+        self._pacing.forget()
+        self._not_before = 0.0
+
+    def _lease_hindered(self, hindrance: Hindrance) -> None:
+        self._unleased = HINDRANCES[hindrance]
+        if not self._resting and not self._stopping:
+            self._announcer.move(self._unleased, attempt=self._pacing.attempt)
+
+    def _lease_held(self) -> None:
+        if not self._tenancy.held or self._life is not None:
+            return
+        if self._resting or self._stopping:
+            self._login_if_due()
+            return
+        wait_s = max(0.0, self._not_before - self._clock.monotonic())
+        if self.status.state is State.WAITING_FOR_LEASE:
+            self._announcer.move(
+                RULES[Reason.LEASE_HELD],
+                attempt=self._pacing.attempt,
+                state=State.BACKING_OFF if wait_s else None,
+                next_attempt_in_s=wait_s or None,
+            )
+        self._begin_wait(wait_s, early=True)
+
+    def _lease_lost(self) -> None:
+        self._unleased = RULES[Reason.LEASE_LOST]
+        life = self._life
+        if life is not None and life.started and life.leaving is not None and life.leaving.then in GENTLE:
+            self._group.create_task(_ending(life.process.kill()))
+        if not self._resting:
+            self._apply(self._unleased)
 
     def _stop(self) -> None:
         if not self._stopping:
@@ -290,6 +348,8 @@ class Keeper:
     def _apply(self, rule: Rule, happened: Happened | None = None) -> None:
         if self._stopping:
             return
+        if not self._tenancy.held and rule.then in {Then.RECYCLE, Then.BACK_OFF}:
+            rule = self._unleased
         if rule.then in ENGINE_STAYS:
             self._stay(rule, happened)
         else:
@@ -309,7 +369,14 @@ class Keeper:
     def _leave(self, rule: Rule, happened: Happened | None) -> None:
         self._watches.keep_only(None)
         self._cancel_wait()
+        self._resting = rule.then in RESTS
         wait_s = self._pacing.wait_s(rule, happened)
+        now = self._clock.monotonic()
+        if rule.then is Then.YIELD:
+            self._not_before = max(self._not_before, now + (wait_s or 0.0))
+            wait_s = None
+        elif wait_s is not None:
+            self._not_before = now + wait_s
         if (life := self._life) is not None:
             if life.leaving is None:
                 self._give_up(life, rule)
@@ -361,6 +428,11 @@ class Keeper:
     def _login_if_due(self) -> None:
         if not self._due or self._life is not None or self._stopping or self._clearing.pending:
             return
+        self._resting = False
+        if not self._tenancy.held:
+            self._announcer.move(self._unleased, attempt=self._pacing.attempt)
+            return
+        self._tenancy.occupied()
         self._cancel_wait()
         self._engines += 1
         life = Life(self._engines)

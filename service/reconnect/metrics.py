@@ -29,6 +29,7 @@ class AttemptResult(StrEnum):
 ATTEMPT_RESULTS = {
     Side.NONE: AttemptResult.ABANDONED,
     Side.OPERATOR: AttemptResult.ABANDONED,
+    Side.LEASE: AttemptResult.ABANDONED,
     Side.NETWORK: AttemptResult.NETWORK,
     Side.WHATSAPP: AttemptResult.WHATSAPP,
     Side.ACCOUNT: AttemptResult.ACCOUNT,

@@ -54,11 +54,13 @@ class Pacing:
         return RULES[escalation.to]
 
     def wait_s(self, rule: Rule, happened: Happened | None) -> float | None:
-        """Seconds until the next login, which is counted as an attempt; None when there will be none."""
+        """Seconds until the next login, which is counted as an attempt; None when there will be none.
+
+        A login under another lease is due then at the earliest."""
         match rule.then:
-            case Then.RECYCLE | Then.BACK_OFF:
+            case Then.RECYCLE | Then.BACK_OFF | Then.YIELD:
                 self.attempt += 1
-                if rule.then is Then.RECYCLE and self.attempt == 1:
+                if rule.then is not Then.BACK_OFF and self.attempt == 1:
                     return 0.0
                 return self._capped(rule).wait(self.attempt, self._rng)
             case Then.PAUSE | Then.UNTIL:

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from service.reconnect.reason import Reason
-from service.reconnect.rows import account, engine, link, own, pairing, whatsapp
+from service.reconnect.rows import account, engine, lease, link, own, pairing, whatsapp
 from service.reconnect.rule import Happened, Phase, Rule
 
 TABLE: Final[tuple[Rule, ...]] = (
     *own.ROWS,
+    *lease.ROWS,
     *pairing.ROWS,
     *link.ROWS,
     *whatsapp.ROWS,

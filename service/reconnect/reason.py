@@ -14,6 +14,13 @@ class Reason(StrEnum):
     LOGOUT_ASKED = "logout_asked"
     PAIRING_ABORTED = "pairing_aborted"
     STOPPED = "stopped"
+    # the lease
+    LEASE_HELD_ELSEWHERE = "lease_held_elsewhere"
+    LEASE_UNREACHABLE = "lease_unreachable"
+    LEASE_REFUSED = "lease_refused"
+    LEASE_UNWRITABLE = "lease_unwritable"
+    LEASE_LOST = "lease_lost"
+    LEASE_HELD = "lease_held"
     # the way it should be
     CONNECTED = "connected"
     KEEPALIVE_RESTORED = "keepalive_restored"

@@ -54,11 +54,15 @@ class Then(StrEnum):
     DEGRADE = "send nothing, wait in place"
     RECYCLE = "new engine at once, after backoff when it repeats"
     BACK_OFF = "new engine after backoff"
+    YIELD = "no engine until the lease is held"
     PAUSE = "new engine after a fixed delay"
     UNTIL = "new engine when the ban has ended"
     HOLD = "stop until the operator acts"
     STOP = "stop"
 
+
+RESTS: Final = frozenset({Then.PAUSE, Then.UNTIL, Then.HOLD})
+"""A rest with a reason of its own, which lasts whether the lease is held or not."""
 
 ENGINE_STAYS: Final = frozenset({Then.STAY, Then.WAIT, Then.DEGRADE})
 STRICTNESS: Final[Mapping[Then, int]] = {then: rank for rank, then in enumerate(Then)}
@@ -73,6 +77,7 @@ class Side(StrEnum):
     ACCOUNT = "account"
     ENGINE = "engine"
     OPERATOR = "operator"
+    LEASE = "lease"
 
 
 Happened = AnyEvent | ExitReport | Watch

@@ -27,6 +27,11 @@ class Supervisor(Keeper):
         """Be told of every engine event, after the state has moved."""
         self._listeners.append(listener)
 
+    @property
+    def fence(self) -> int | None:
+        """The number of the lease that is held: greater than that of every process before."""
+        return self._tenancy.fence
+
     # --- with the engine that is connected ----------------------------------------------------------
 
     async def send(

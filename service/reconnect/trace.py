@@ -42,7 +42,7 @@ class LoginTrace:
         for span in (self._connect, self._retry):
             if span is not None:
                 span.set_attribute("whatsapp.outcome", rule.reason.value)
-                if rule.side not in {Side.NONE, Side.OPERATOR}:
+                if rule.side not in {Side.NONE, Side.OPERATOR, Side.LEASE}:
                     span.set_attribute("error.type", rule.reason.value)
                     span.set_status(Status(StatusCode.ERROR, rule.sentence))
                 span.end()

@@ -18,6 +18,8 @@ from service.engine.exits import ExitCause, ExitReport
 from service.engine.protocol import PROTOCOL_VERSION, AnyEvent, Connected, Hello, Refused, Sent
 from service.errors import EngineGone, EngineRefused, EngineStartFailed
 from service.reconnect.backoff import Backoff
+from service.reconnect.lease import Hindered
+from service.reconnect.lease_metrics import Hindrance
 from service.reconnect.metrics import ReconnectMetrics
 from service.reconnect.status import State, Status
 from service.reconnect.supervisor import Supervisor
@@ -44,6 +46,7 @@ class FakeEngine:
         self.tell = on_event
         self.ended: asyncio.Future[ExitReport] = asyncio.get_running_loop().create_future()
         self.ended_by: str | None = None
+        self.kills = 0
         self.running = False
 
     async def start(self) -> Hello:
@@ -82,6 +85,7 @@ class FakeEngine:
         return await self._end("stop")
 
     async def kill(self) -> ExitReport:
+        self.kills += 1
         return await self._end("kill")
 
     async def wait(self) -> ExitReport:
@@ -99,10 +103,58 @@ class FakeEngine:
             self.ended.set_result(ExitReport(cause=cause, returncode=None, detail=""))
 
 
+class FakeLease:
+    """Held, lost and kept away as a test says."""
+
+    def __init__(self) -> None:
+        self.fence: int | None = None
+        self.fences = 0
+        self.away: Hindrance | None = None
+        self.released_with: int | None = None
+        self._changed = asyncio.Event()
+
+    async def acquire(self, hindered: Hindered | None = None) -> int:
+        told: Hindrance | None = None
+        while self.away is not None:
+            if hindered is not None and told is not self.away:
+                told = self.away
+                hindered(told)
+            await self._change()
+        self.fences += 1
+        self.fence = self.fences
+        return self.fence
+
+    async def lost(self) -> None:
+        while self.fence is not None:
+            await self._change()
+
+    async def release(self) -> None:
+        self.released_with, self.fence = self.fence, None
+        self._tell()
+
+    def keep_away(self, hindrance: Hindrance = Hindrance.HELD_ELSEWHERE) -> None:
+        """Nobody gets it; who held it has lost it."""
+        self.away, self.fence = hindrance, None
+        self._tell()
+
+    def lose(self) -> None:
+        """It is lost and can be had again."""
+        self.away = self.fence = None
+        self._tell()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _change(self) -> None:
+        await self._changed.wait()
+
+
 class World:
     """The network, the session file and every engine that there has been."""
 
     def __init__(self, *, device: str | None = DEVICE, rng: Random | None = None) -> None:
+        self.lease = FakeLease()
         self.clock = FakeClock()
         self.device = device
         self.reachable = True
@@ -126,6 +178,7 @@ class World:
         self.supervisor = Supervisor(
             spawn=self._spawn,
             session=self,
+            lease=self.lease,
             device_name="Beacon",
             proxy=None,
             probe=self._probe,
@@ -226,7 +279,7 @@ class World:
         running = asyncio.create_task(self.supervisor.run())
         while not self.prepared:
             await asyncio.sleep(0)
-        while not self.engines and self.reachable:
+        while not self.engines and self.reachable and self.lease.away is None:
             await asyncio.sleep(0)
         await self.settle()
         try:

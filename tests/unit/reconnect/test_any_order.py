@@ -1,4 +1,4 @@
-"""Whatever happens, in whatever order: one state, one engine, and never a login too early."""
+"""In any order: one state, one engine, never a login too early, never one without the lease."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -28,6 +28,7 @@ from service.engine.protocol import (
     TemporaryBan,
 )
 from service.reconnect.backoff import Backoff
+from service.reconnect.lease_metrics import Hindrance
 from service.reconnect.rows.pairing import PAIRING_CAP_S
 from service.reconnect.status import State, Status
 from tests.unit.reconnect.fakes import DEVICE, World
@@ -59,11 +60,22 @@ class Ending:
 
 
 @dataclass(frozen=True)
+class Lease:
+    lost: bool
+    away: Hindrance | None
+
+
+@dataclass(frozen=True)
 class Restart:
     pass
 
 
-Step = AnyEvent | Dies | Passes | Network | Session | Ending | Restart
+@dataclass(frozen=True)
+class Clear:
+    pass
+
+
+Step = AnyEvent | Dies | Passes | Network | Session | Ending | Lease | Restart | Clear
 
 BEATS = [
     Heartbeat(
@@ -111,7 +123,9 @@ STEPS = st.one_of(
     st.builds(Network, st.booleans()),
     st.builds(Session, st.sampled_from([None, DEVICE])),
     st.builds(Ending, st.sampled_from([0.0, 3.0])),
+    st.builds(Lease, st.booleans(), st.none() | st.sampled_from(Hindrance)),
     st.just(Restart()),
+    st.just(Clear()),
 )
 
 
@@ -126,6 +140,7 @@ class Witness:
     forgiven: bool = True
     probe_failed: bool = False
     problems: list[str] = field(default_factory=list)
+    fence: int = 0
 
     def __post_init__(self) -> None:
         self.world.on_login = self._login
@@ -133,6 +148,12 @@ class Witness:
 
     def _login(self) -> None:
         now = self.world.clock.monotonic()
+        if (fence := self.world.lease.fence) is None:
+            self.problems.append("a login without the lease")
+        elif fence < self.fence:
+            self.problems.append("a login under an older lease")
+        else:
+            self.fence = fence
         if self.forgiven or self.last_login is None:
             self.attempts = 0
         else:
@@ -162,6 +183,10 @@ class Witness:
         assert self.world.states() == {status.state.value}
         assert self.world.metric("whatsapp_connected") == (status.state is State.CONNECTED)
         assert len(self.world.running) <= 1
+        if self.world.lease.fence is None:
+            dying = all(engine.kills for engine in self.world.running)
+            assert dying, "an engine lives without the lease"
+            assert status.state is not State.CONNECTED
         assert (status.qr is not None) <= (status.state is State.PAIRING)
         assert not self.problems, self.problems
 
@@ -184,6 +209,20 @@ async def play(steps: list[Step], device: str | None) -> None:
                     world.device = device
                 case Ending(takes_s):
                     world.end_takes_s = takes_s
+                case Lease(lost, away):
+                    if away is not None:
+                        world.lease.keep_away(away)
+                    elif lost or world.lease.away is not None:
+                        world.lease.lose()
+                    await world.settle()
+                case Clear():
+                    witness.forgiven = True
+                    clearing = asyncio.create_task(world.supervisor.clear())
+                    while not clearing.done():
+                        await world.passes(world.end_takes_s or 0.001)
+                        await asyncio.sleep(0)
+                    await clearing
+                    await world.settle()
                 case Restart():
                     witness.forgiven = True
                     await world.supervisor.restart()
@@ -199,5 +238,7 @@ async def play(steps: list[Step], device: str | None) -> None:
 
 @settings(max_examples=250, deadline=None)
 @given(steps=st.lists(STEPS, max_size=30), device=st.sampled_from([None, DEVICE]))
-def test_one_state_one_engine_and_never_a_login_too_early(steps: list[Step], device: str | None) -> None:
+def test_one_state_one_engine_no_login_too_early_or_without_the_lease(
+    steps: list[Step], device: str | None
+) -> None:
     asyncio.run(play(steps, device))
