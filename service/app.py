@@ -213,7 +213,7 @@ async def _build(settings: Settings, data: DataDir, engine: EngineCommand) -> As
 
     session = SessionFile(data.session)
     lease = LocalLease(data.path / "lease", clock=clock, metrics=LeaseMetrics(registry, account))
-    supervisor = _connection(settings, session, lease, engine, registry, tracer, clock=clock, rng=rng)
+    supervisor = _connection(settings, session, engine, registry, tracer, lease=lease, clock=clock, rng=rng)
     queue_metrics = QueueMetrics(registry, account)
     store = SqliteStore(data.queue, account=account, metrics=queue_metrics, clock=clock)
     await store.open()
@@ -280,11 +280,11 @@ async def _build(settings: Settings, data: DataDir, engine: EngineCommand) -> As
 def _connection(
     settings: Settings,
     session: SessionFile,
-    lease: Lease,
     engine: EngineCommand,
     registry: CollectorRegistry,
     tracer: Tracer,
     *,
+    lease: Lease,
     clock: Clock,
     rng: Random,
 ) -> Supervisor:
