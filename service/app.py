@@ -46,6 +46,7 @@ from service.reconnect.backoff import Backoff
 from service.reconnect.lease import Lease, LocalLease
 from service.reconnect.lease_metrics import LeaseMetrics
 from service.reconnect.metrics import ReconnectMetrics
+from service.reconnect.presence import DailyPresence, PresenceMetrics
 from service.reconnect.probe import Probe
 from service.reconnect.status import State, Status
 from service.reconnect.supervisor import Supervisor
@@ -268,7 +269,7 @@ async def _build(settings: Settings, data: DataDir, engine: EngineCommand) -> As
             supervisor=supervisor,
             dispatcher=dispatcher,
             bot=bot,
-            chores=_chores(settings, registry, clock=clock, rng=rng),
+            chores=_chores(settings, supervisor, registry, clock=clock, rng=rng),
             health=health,
             http=application,
             provider=provider,
@@ -330,13 +331,18 @@ def _commands(settings: Settings, supervisor: Supervisor, outbox: Outbox, clock:
 
 
 def _chores(
-    settings: Settings, registry: CollectorRegistry, *, clock: Clock, rng: Random
+    settings: Settings, supervisor: Supervisor, registry: CollectorRegistry, *, clock: Clock, rng: Random
 ) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+    presence = DailyPresence(
+        tell=supervisor.presence, clock=clock, rng=rng, metrics=PresenceMetrics(registry, settings.account)
+    )
+    supervisor.subscribe(presence.on_status)
+    chores = {"presence": presence.run}
     metrics = KeepAliveMetrics(registry, settings.account)
-    if settings.keep_alive_url is None:
-        return {}
-    url = settings.keep_alive_url.get_secret_value()
-    return {"keep alive": KeepAlive(url, clock=clock, rng=rng, metrics=metrics).run}
+    if settings.keep_alive_url is not None:
+        url = settings.keep_alive_url.get_secret_value()
+        chores["keep alive"] = KeepAlive(url, clock=clock, rng=rng, metrics=metrics).run
+    return chores
 
 
 def _introduce(supervisor: Supervisor, dispatcher: Dispatcher, bot: Bot) -> None:
