@@ -45,6 +45,7 @@ from service.queue.sqlite import SqliteStore
 from service.reconnect.backoff import Backoff
 from service.reconnect.lease import Lease, LocalLease
 from service.reconnect.lease_metrics import LeaseMetrics
+from service.reconnect.lease_postgres import PostgresLease
 from service.reconnect.metrics import ReconnectMetrics
 from service.reconnect.presence import DailyPresence, PresenceMetrics
 from service.reconnect.probe import Probe
@@ -213,7 +214,7 @@ async def _build(settings: Settings, data: DataDir, engine: EngineCommand) -> As
     pseudonyms = Pseudonyms(data.secret("pseudonym.key"))
 
     session = SessionFile(data.session)
-    lease = LocalLease(data.path / "lease", clock=clock, metrics=LeaseMetrics(registry, account))
+    lease = _lease(settings, data, LeaseMetrics(registry, account), clock=clock)
     supervisor = _connection(settings, session, engine, registry, tracer, lease=lease, clock=clock, rng=rng)
     queue_metrics = QueueMetrics(registry, account)
     store = SqliteStore(data.queue, account=account, metrics=queue_metrics, clock=clock)
@@ -276,6 +277,13 @@ async def _build(settings: Settings, data: DataDir, engine: EngineCommand) -> As
         )
     finally:
         await store.close()
+
+
+def _lease(settings: Settings, data: DataDir, metrics: LeaseMetrics, *, clock: Clock) -> Lease:
+    if settings.database_url is None:
+        return LocalLease(data.path / "lease", clock=clock, metrics=metrics)
+    url = settings.database_url.get_secret_value()
+    return PostgresLease(url, account=settings.account, clock=clock, metrics=metrics)
 
 
 def _connection(
@@ -366,4 +374,7 @@ def _introduce(supervisor: Supervisor, dispatcher: Dispatcher, bot: Bot) -> None
 def _notes(settings: Settings) -> tuple[str, ...]:
     if settings.database_url is None:
         return ()
-    return ("DATABASE_URL is set, but this version keeps the queue and the session in DATA_DIR only.",)
+    return (
+        "DATABASE_URL decides which process may connect; "
+        "this version keeps the queue and the session in DATA_DIR only.",
+    )

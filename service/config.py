@@ -60,8 +60,9 @@ class Settings(BaseSettings):
     )
     database_url: SecretStr | None = Field(
         None,
-        description="PostgreSQL for queue, backups and the lease. This version keeps the queue in DATA_DIR "
-        "and says so at start when it is set.",
+        description="PostgreSQL that decides which of several processes with the same ACCOUNT may connect: "
+        "one, and another within seconds when that one ends. Another machine is spoken to over TLS unless "
+        "`sslmode` in the URL says otherwise. This version keeps queue and session in DATA_DIR.",
     )
     whatsapp_proxy: SecretStr | None = Field(
         None, description="Proxy to WhatsApp: http://, https:// or socks5://, user and password allowed."
@@ -120,6 +121,18 @@ class Settings(BaseSettings):
                 ZoneInfo(value)
             except (ZoneInfoNotFoundError, ValueError) as error:
                 raise ValueError("must be a time zone such as Europe/Berlin") from error
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                parts = urlsplit(value.get_secret_value())
+            except ValueError:
+                parts = urlsplit("")
+            if parts.scheme not in {"postgres", "postgresql"}:
+                raise ValueError("must be postgres://USER:PASSWORD@HOST:PORT/NAME")
         return value
 
     @field_validator("whatsapp_proxy")

@@ -45,7 +45,7 @@ def test_a_secret_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert TOKEN not in repr(config.load())
 
 
-@pytest.mark.parametrize("name", ["WHATSAPP_PROXY", "KEEP_ALIVE_URL"])
+@pytest.mark.parametrize("name", ["WHATSAPP_PROXY", "KEEP_ALIVE_URL", "DATABASE_URL"])
 def test_a_password_that_looks_like_a_port_is_shown_nowhere(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -69,6 +69,8 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         ("PORT", "http", "PORT=http: input should be a valid integer"),
         ("PORT", "65536", "PORT=65536: input should be less than or equal to 65535"),
         ("ACCOUNT", "+12025550100", "ACCOUNT=+12025550100: string should match pattern"),
+        ("DATABASE_URL", "mysql://ann:hidden@db/beacon", "DATABASE_URL=***: must be postgres://USER:"),
+        ("DATABASE_URL", "postgres", "DATABASE_URL=***: must be postgres://USER:"),
         ("BOT_PREFIX", "////", "BOT_PREFIX=////: string should have at most 3 characters"),
         ("UNKNOWN_WAIT", "0", "UNKNOWN_WAIT=0: input should be greater than or equal to 0.1"),
         ("LOG_FORMAT", "xml", "LOG_FORMAT=xml: input should be 'auto', 'json' or 'console'"),
