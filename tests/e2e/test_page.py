@@ -12,6 +12,7 @@ from playwright.async_api import Browser, Page, expect
 
 from service.clock import SystemClock
 from service.config import Settings
+from service.errors import EngineRefused
 from service.queue.metrics import QueueMetrics
 from service.queue.model import NewMessage, State
 from service.queue.outbox import Outbox
@@ -198,6 +199,60 @@ async def test_a_wrong_number_is_answered_beside_the_field(serve: Serve, chromiu
         await shown.get_by_role("button", name="Get a code").click()
 
         await expect(shown.get_by_role("alert")).to_contain_text("begins with its country code")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_logging_out_needs_a_second_press_and_restarting_does_not(
+    serve: Serve, chromium: Browser, size: str
+) -> None:
+    served = await serve()
+    async with page(chromium, size=size) as shown:
+        await shown.goto(served.url)
+        logout = shown.get_by_role("button", name="Log out", exact=True)
+        surely = shown.get_by_role("button", name="Yes, log out")
+        await expect(shown.get_by_role("heading", level=1)).to_have_text("Link your phone")
+        await expect(logout).to_be_hidden()
+        restart = shown.get_by_role("button", name="Restart connection")
+        await expect(restart).to_be_hidden()
+
+        served.connection.become(replace(CONNECTED, since=served.clock.now()))
+        await restart.click()
+        await expect(restart).to_be_enabled()
+        assert served.connection.asked == ["restart"]
+        await logout.click()
+        await expect(shown.get_by_role("button", name="Stay linked")).to_be_focused()
+        await no_sideways_scrolling(shown)
+        await shown.keyboard.press("Enter")
+        await expect(surely).to_be_hidden()
+        await expect(logout).to_be_focused()
+
+        await logout.click()
+        await surely.click()
+        await expect(surely).to_be_hidden()
+        assert served.connection.asked == ["restart", "logout"]
+
+
+async def test_a_question_that_the_state_has_answered_goes_away(serve: Serve, chromium: Browser) -> None:
+    served = await serve()
+    async with page(chromium, size="desktop") as shown:
+        await shown.goto(served.url)
+        served.connection.become(replace(CONNECTED, since=served.clock.now()))
+        await shown.get_by_role("button", name="Log out").click()
+        await expect(shown.get_by_text("Log out of WhatsApp?")).to_be_visible()
+
+        served.connection.become(replace(BACKING_OFF, since=served.clock.now()))
+        await expect(shown.get_by_text("Log out of WhatsApp?")).to_be_hidden()
+
+
+async def test_what_cannot_be_done_now_is_said_beside_the_buttons(serve: Serve, chromium: Browser) -> None:
+    served = await serve()
+    served.connection.refusal = EngineRefused("the session is connecting")
+    async with page(chromium, size="phone", quiet=False) as shown:  # Chromium logs every 4xx itself
+        await shown.goto(served.url)
+        served.connection.become(replace(BACKING_OFF, since=served.clock.now()))
+        await shown.get_by_role("button", name="Restart connection").click()
+
+        await expect(shown.get_by_role("alert")).to_contain_text("the session is connecting")
 
 
 @pytest.mark.parametrize("size", SIZES)

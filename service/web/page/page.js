@@ -59,6 +59,9 @@ function showSession(session) {
   say("attempt", String(session.attempt));
   byId("next-row").hidden = session.next_attempt_at === null;
   document.title = `${session.title} · Beacon`;
+  byId("restart").hidden = ["pairing", "stopped"].includes(session.state); // codes renew themselves
+  byId("logout").hidden = session.state !== "connected"; // only over a connection can WhatsApp be told
+  if (session.state !== "connected") confirming(false);
   showPairing(session);
 }
 
@@ -183,34 +186,64 @@ function follow() {
   open();
 }
 
-// --- pairing by code ------------------------------------------------------------------------------------
+// --- what a person asks for ------------------------------------------------------------------------------
+
+// Returns what Beacon answered, or null after showing why not in the element with the id `error`.
+async function ask(path, body, error) {
+  byId(error).hidden = true;
+  let problem = "Beacon did not answer. Try again.";
+  try {
+    const answer = await fetch(`/api/v1/session/${path}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+    });
+    const said = await answer.json();
+    if (answer.ok) return said;
+    problem = said.errors?.[0]?.message ?? said.detail;
+  } catch {
+    // said below
+  }
+  say(error, problem);
+  byId(error).hidden = false;
+  return null;
+}
 
 async function pair(event) {
   event.preventDefault();
   const button = event.target.querySelector("button");
   button.disabled = true;
-  byId("pair-error").hidden = true;
-  try {
-    const answer = await fetch("/api/v1/session/pair", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ phone: byId("phone").value.trim() }),
-    });
-    const said = await answer.json();
-    if (answer.ok) showCode(said.code);
-    else pairError(said.errors?.[0]?.message ?? said.detail);
-  } catch {
-    pairError("Beacon did not answer. Try again.");
-  } finally {
-    button.disabled = false;
-  }
+  const said = await ask("pair", { phone: byId("phone").value.trim() }, "pair-error");
+  if (said !== null) showCode(said.code);
+  button.disabled = false;
 }
 
-function pairError(sentence) {
-  say("pair-error", sentence);
-  byId("pair-error").hidden = false;
+async function control(event, path) {
+  event.target.disabled = true;
+  const said = await ask(path, {}, "control-error");
+  if (said !== null) showSession(said);
+  event.target.disabled = false;
+}
+
+function confirming(asked) {
+  byId("confirm").hidden = !asked;
+  byId("logout").setAttribute("aria-expanded", String(asked));
+}
+
+function askFirst(asked) {
+  confirming(asked);
+  byId(asked ? "logout-no" : "logout").focus();
+}
+
+async function logout(event) {
+  await control(event, "logout");
+  confirming(false);
 }
 
 byId("pair").addEventListener("submit", pair);
+byId("restart").addEventListener("click", (event) => control(event, "restart"));
+byId("logout").addEventListener("click", () => askFirst(true));
+byId("logout-no").addEventListener("click", () => askFirst(false));
+byId("logout-yes").addEventListener("click", logout);
 setInterval(tick, 1_000);
 follow();
