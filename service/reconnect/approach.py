@@ -9,6 +9,14 @@ from service.clock import Clock
 from service.reconnect.metrics import ReconnectMetrics
 
 PROBE_EVERY_S: Final = (2.0, 5.0)
+"""A network that answers, or one that has been away for long."""
+
+PROBE_SOON_S: Final = (0.5, 1.0)
+"""After a probe that failed: a message that waits is on its way within 3 s of the network's return, and
+a login takes up to two of them. While the way is cut, such a probe costs a packet or none."""
+
+SOON_FOR_S: Final = 600.0
+"""Nobody waits for the second after an outage of ten minutes and more."""
 
 
 class Approach:
@@ -58,23 +66,26 @@ class Approach:
         self, wait_s: float, *, early: bool, due: Callable[[], None], unreachable: Callable[[float], None]
     ) -> None:
         over_at = self._clock.monotonic() + wait_s
-        failed = False
+        failed_since: float | None = None
         pause = self._pause(wait_s, early=early) if wait_s > 0 else 0.0
         while True:
             await self._clock.sleep(pause)
             reached = await self._probe()
             self._metrics.probed(reached=reached)
-            remaining = over_at - self._clock.monotonic()
-            if reached and (remaining <= 0 or failed):
+            now = self._clock.monotonic()
+            remaining = over_at - now
+            if reached and (remaining <= 0 or failed_since is not None):
                 due()
                 return
-            failed = failed or not reached
-            pause = self._pause(remaining, early=early)
+            if not reached and failed_since is None:
+                failed_since = now
+            soon = failed_since is not None and now < failed_since + SOON_FOR_S
+            pause = self._pause(remaining, early=early, soon=soon)
             if not reached:
                 unreachable(max(pause, remaining))
 
-    def _pause(self, remaining: float, *, early: bool) -> float:
+    def _pause(self, remaining: float, *, early: bool, soon: bool = False) -> float:
         if remaining > 0 and not early:
             return remaining
-        between = self._rng.uniform(*PROBE_EVERY_S)
+        between = self._rng.uniform(*(PROBE_SOON_S if soon else PROBE_EVERY_S))
         return min(between, remaining) if remaining > 0 else between

@@ -33,16 +33,10 @@ from service.reconnect.clearing import Clearing
 from service.reconnect.lease import Lease
 from service.reconnect.lease_metrics import Hindrance
 from service.reconnect.life import Life, Told, live
-from service.reconnect.metrics import (
-    ATTEMPT_RESULTS,
-    AttemptResult,
-    PairingMethod,
-    PairingResult,
-    ReconnectMetrics,
-)
+from service.reconnect.metrics import ReconnectMetrics
 from service.reconnect.pacing import Pacing
 from service.reconnect.policy import RULES, decide
-from service.reconnect.ports import Engine, Session
+from service.reconnect.ports import Session
 from service.reconnect.reason import Reason
 from service.reconnect.rule import (
     ENGINE_STAYS,
@@ -50,13 +44,13 @@ from service.reconnect.rule import (
     STRICTNESS,
     WATCH_S,
     Happened,
-    Phase,
     Rule,
-    Side,
     Then,
     Watch,
 )
+from service.reconnect.standby import Spawn, Standby
 from service.reconnect.status import State, Status
+from service.reconnect.tally import Tally
 from service.reconnect.tenancy import Tenancy
 from service.reconnect.trace import LoginTrace
 from service.reconnect.watches import Watches
@@ -88,7 +82,7 @@ class Keeper:
     def __init__(
         self,
         *,
-        spawn: Callable[[Callable[[AnyEvent], None]], Engine],
+        spawn: Spawn,
         session: Session,
         lease: Lease,
         device_name: str,
@@ -100,12 +94,13 @@ class Keeper:
         metrics: ReconnectMetrics,
         tracer: Tracer,
     ) -> None:
-        self._spawn = spawn
+        self._standby = Standby(spawn, changed=partial(self._post, self._login_if_due))
         self._session = session
         self._device_name = device_name
         self._proxy = proxy
         self._clock = clock
         self._metrics = metrics
+        self._tally = Tally(metrics)
         self._trace = LoginTrace(tracer)
         self._inbox: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
         self._tasks: asyncio.TaskGroup | None = None
@@ -164,6 +159,7 @@ class Keeper:
                 self._approach.cancel()
                 self._watches.keep_only(None)
                 tenancy.cancel()
+                self._standby.discard()
         finally:
             self._tasks = None
             await self._tenancy.end()
@@ -229,7 +225,7 @@ class Keeper:
             rule = decide(report, life.phase)
             assert rule is not None, report.cause
             rule = self._pacing.escalated(rule)
-            self._give_up(life, rule)
+            self._tally.given_up(life, rule, code_shown=self.status.qr is not None)
             self._apply(rule)
         self._clearing.begin(self._group)
         self._login_if_due()
@@ -288,6 +284,7 @@ class Keeper:
 
     def _lease_lost(self) -> None:
         self._unleased = RULES[Reason.LEASE_LOST]
+        self._standby.discard()
         life = self._life
         if life is not None and life.started and life.leaving is not None and life.leaving.then in GENTLE:
             self._group.create_task(_ending(life.process.kill()))
@@ -308,6 +305,8 @@ class Keeper:
         if number == self._waits:
             rule = RULES[Reason.NETWORK_UNREACHABLE]
             self._announcer.move(rule, attempt=self._pacing.attempt, next_attempt_in_s=seconds)
+            if self._life is None and self._tenancy.held:
+                self._standby.prepare(self._group)
 
     # --- what is decided ----------------------------------------------------------------------------
 
@@ -337,12 +336,11 @@ class Keeper:
     def _paired(self, life: Life) -> None:
         life.paired = True
         self._pacing.attempt = 0
-        method = PairingMethod.CODE if life.code_asked else PairingMethod.QR
-        self._metrics.paired(method, PairingResult.PAIRED)
+        self._tally.paired(life)
 
     def _online(self, life: Life, rule: Rule) -> None:
         life.online, life.lost = True, False
-        self._finish_attempt(life, AttemptResult.CONNECTED)
+        self._tally.online(life)
         self._trace.ended(rule)
 
     def _apply(self, rule: Rule, happened: Happened | None = None) -> None:
@@ -370,6 +368,8 @@ class Keeper:
         self._watches.keep_only(None)
         self._cancel_wait()
         self._resting = rule.then in RESTS
+        if self._resting or rule.then in {Then.YIELD, Then.STOP}:
+            self._standby.discard()
         wait_s = self._pacing.wait_s(rule, happened)
         now = self._clock.monotonic()
         if rule.then is Then.YIELD:
@@ -379,7 +379,7 @@ class Keeper:
             self._not_before = now + wait_s
         if (life := self._life) is not None:
             if life.leaving is None:
-                self._give_up(life, rule)
+                self._tally.given_up(life, rule, code_shown=self.status.qr is not None)
                 self._end(life, rule)
             life.leaving = rule
             life.unlinked = life.unlinked or rule.unlinks
@@ -426,7 +426,9 @@ class Keeper:
         self._due = False
 
     def _login_if_due(self) -> None:
-        if not self._due or self._life is not None or self._stopping or self._clearing.pending:
+        if not self._due or self._life is not None or self._stopping:
+            return
+        if self._clearing.pending or self._standby.busy:
             return
         self._resting = False
         if not self._tenancy.held:
@@ -437,7 +439,8 @@ class Keeper:
         self._engines += 1
         life = Life(self._engines)
         self._metrics.backoff_seconds.set(0.0)
-        life.process = self._spawn(partial(self._post, self._event, life))
+        life.process, life.hello = self._standby.take(partial(self._post, self._event, life))
+        life.started = life.hello is not None
         self._life = life
         life.task = self._group.create_task(
             live(
@@ -454,19 +457,6 @@ class Keeper:
             self._group.create_task(_ending(life.process.stop()))
         else:
             self._group.create_task(_ending(life.process.kill()))
-
-    def _give_up(self, life: Life, rule: Rule) -> None:
-        self._metrics.recycled(rule.reason)
-        self._finish_attempt(life, ATTEMPT_RESULTS[rule.side])
-        if life.phase is Phase.PAIRING and rule.side is not Side.OPERATOR and self.status.qr is not None:
-            method = PairingMethod.CODE if life.code_asked else PairingMethod.QR
-            expired = rule.reason in {Reason.QR_CODES_USED_UP, Reason.QR_SILENCE}
-            self._metrics.paired(method, PairingResult.EXPIRED if expired else PairingResult.FAILED)
-
-    def _finish_attempt(self, life: Life, result: AttemptResult) -> None:
-        if life.attempt_open:
-            life.attempt_open = False
-            self._metrics.attempted(result)
 
 
 async def _ending(end: Awaitable[ExitReport]) -> None:

@@ -31,6 +31,7 @@ class Life:
     lost: bool = False
     code_asked: bool = False
     attempt_open: bool = False
+    hello: Hello | None = None
     started: bool = False
     unlinked: bool = False
     leaving: Rule | None = None
@@ -61,7 +62,9 @@ async def live(life: Life, *, session: Session, device_name: str, proxy: str | N
     report = NEVER_STARTED
     try:
         told.opened(life, await session.device_jid() is not None)
-        told.started(life, await life.process.start())
+        if life.hello is None:
+            life.hello = await life.process.start()
+        told.started(life, life.hello)
         life.started = True
         try:
             await life.process.connect(database=session.path, device_name=device_name, proxy=proxy)

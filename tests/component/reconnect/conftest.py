@@ -108,13 +108,26 @@ class Account:
 
     async def passes(self, seconds: float) -> None:
         """Let time pass for the supervisor, once it waits for that."""
+        await self.waits(seconds)
+        self.clock.advance(seconds)
+
+    async def waits(self, seconds: float) -> None:
+        """It waits for something that comes within that time."""
         try:
             async with asyncio.timeout(PATIENCE_S):
                 while not any(0 < left <= seconds for left in self.clock.sleeps):
                     await asyncio.sleep(0)
         except TimeoutError:
             raise AssertionError(f"nothing waits {seconds} s or less: {self.clock.sleeps}") from None
-        self.clock.advance(seconds)
+
+    async def stands_by(self) -> None:
+        """An engine has been started that does not connect yet."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while self.engines[-1].hello is None:
+                    await asyncio.sleep(0)
+        except TimeoutError:
+            raise AssertionError("no engine stands by") from None
 
     async def pair(self) -> None:
         """The phone scans the QR code that is shown."""

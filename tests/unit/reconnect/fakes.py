@@ -48,11 +48,16 @@ class FakeEngine:
         self.ended_by: str | None = None
         self.kills = 0
         self.running = False
+        self.opened = False
 
     async def start(self) -> Hello:
         assert not self.world.running, "two engines at once"
         self.running = True
-        await asyncio.sleep(0)
+        try:
+            await self.world.clock.sleep(self.world.start_takes_s)
+        except asyncio.CancelledError:
+            self.die(ExitCause.STOPPED)
+            raise
         if self.world.start_fails:
             self.die(ExitCause.START_FAILED)
             raise EngineStartFailed("it did not come up")
@@ -63,6 +68,7 @@ class FakeEngine:
             raise EngineRefused("no")
         if self.ended.done():
             raise EngineGone("gone")
+        self.opened = True
         self.world.logged_in(self)
 
     async def send(
@@ -160,6 +166,7 @@ class World:
         self.reachable = True
         self.start_fails = False
         self.connect_refused = False
+        self.start_takes_s = 0.0
         self.end_takes_s = 0.0
         self.engines: list[FakeEngine] = []
         self.logins: list[float] = []
@@ -195,7 +202,7 @@ class World:
         self.prepared = True
 
     def remove(self) -> None:
-        assert not self.running, "an engine has the file"
+        assert not any(engine.opened for engine in self.running), "an engine has the file"
         if self.remove_fails:
             raise PermissionError("read-only")
         self.device = None
@@ -205,7 +212,7 @@ class World:
         return self.device
 
     async def forget_device(self) -> None:
-        assert not self.running, "an engine has the file"
+        assert not any(engine.opened for engine in self.running), "an engine has the file"
         self.device = None
 
     # what the supervisor is given

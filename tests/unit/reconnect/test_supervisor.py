@@ -364,7 +364,7 @@ async def test_a_network_that_comes_back_ends_the_wait_early(online: World) -> N
     assert len(online.logins) == logins + 1
 
 
-async def test_without_a_network_no_engine_is_started() -> None:
+async def test_without_a_network_an_engine_waits_and_does_not_connect() -> None:
     world = World()
     world.reachable = False
     async with world.lives():
@@ -372,10 +372,12 @@ async def test_without_a_network_no_engine_is_started() -> None:
             await asyncio.sleep(0)
         assert world.status.reason == Reason.NETWORK_UNREACHABLE
         assert world.status.next_attempt_at is not None
-        assert not world.engines
+        await world.passes(60)
+        assert (len(world.engines), len(world.logins)) == (1, 0)
+        assert world.supervisor.engine is None
         world.reachable = True
-        await world.passes(5)
-        assert len(world.logins) == 1
+        await world.passes(1)
+        assert (len(world.engines), len(world.logins)) == (1, 1)
 
 
 async def test_a_failed_dial_tells_its_reason(world: World) -> None:
