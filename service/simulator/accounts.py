@@ -1,6 +1,7 @@
 """Accounts and their devices: who exists, what was counted, which keys wait to be handed out."""
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ from service.simulator.noise import KeyPair
 from service.simulator.stanza import JID, LID_SERVER, PHONE_SERVER, Node
 
 _REMEMBERED = 100_000  # message ids that an account remembers to know a repetition
+
+_STAYS = 1_000
 
 
 def lid_user(phone: str) -> str:
@@ -56,6 +59,14 @@ class Device:
 
 
 @dataclass(slots=True, eq=False)
+class Stay:
+    """One stay of a device, in monotonic seconds: from `success` until its connection had ended."""
+
+    began: float
+    ended: float | None = None
+
+
+@dataclass(slots=True, eq=False)
 class Account:
     """A phone number that is on WhatsApp, its linked devices, and what the server counted for it."""
 
@@ -65,6 +76,7 @@ class Account:
     devices: dict[int, Device] = field(default_factory=dict)
     next_device: int = 1
     logins: int = 0
+    stays: deque[Stay] = field(default_factory=lambda: deque(maxlen=_STAYS))  # the latest logins, in order
     sent: int = 0  # messages accepted from it, each id once
     repeated: int = 0  # messages that came again under an id already accepted; acknowledged, not relayed
     nacked: int = 0  # messages refused by a scripted fault

@@ -15,7 +15,7 @@ from service.clock import Clock, SystemClock
 from service.config import LOOPBACK
 from service.errors import SimulatorError
 from service.simulator import library, protobuf, tls
-from service.simulator.accounts import Account, Device, Directory
+from service.simulator.accounts import Account, Device, Directory, Stay
 from service.simulator.connection import Connection
 from service.simulator.endings import LOGGED_OUT, REPLACED, Ending
 from service.simulator.faults import Faults
@@ -243,12 +243,14 @@ class Simulator:
         device.link = connection
         device.available = False
         device.account.logins += 1
+        device.account.stays.append(stay := Stay(self._clock.monotonic()))
         now = str(int(self._clock.now()))
         connection.post(Node("success", {"t": now, "lid": device.lid}))
         self._changed()
         try:
             await connection.run(lambda node: self._handle(connection, device, node))
         finally:
+            stay.ended = self._clock.monotonic()
             if device.link is connection:
                 device.link = None
                 device.mailbox.close()

@@ -12,6 +12,7 @@ from service.engine.protocol import (
     Undecryptable,
 )
 from service.simulator.server import Simulator
+from tests.chaos.takeover import overlap_s
 from tests.component.simulator.person import Person
 from tests.people import ANN, BEN, CLEO
 
@@ -121,6 +122,9 @@ async def test_a_second_login_of_the_same_device_replaces_the_first(
     twin = Person(simulator, ANN, ann.session.path.parent)
     async with ann.online(), ben.online(), twin.online():
         await ann.has(StreamReplaced)
+        stays = simulator.accounts[ANN].stays
+        await ann.until(lambda: stays[-2].ended)
+        assert overlap_s(stays) > 0
         await ben.send(ann, "to whoever is there")
         await twin.until(lambda: twin.inbox == ["to whoever is there"])
         assert ann.inbox == []
