@@ -8,12 +8,14 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
 import aiohttp
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
 from service.config import Settings
 from service.errors import SimulatorError
@@ -78,17 +80,25 @@ class Host:
         self._process.kill()
         await self._process.wait()
 
+    @property
+    def process(self) -> psutil.Process:
+        """The service's own process."""
+        assert self._process is not None
+        return psutil.Process(self._process.pid)
+
+    def engines(self) -> list[psutil.Process]:
+        """The child that owns neonize; none between two of them."""
+        return self.process.children()
+
     def kill_engine(self) -> None:
         """SIGKILL the child that owns neonize."""
-        assert self._process is not None
-        for child in psutil.Process(self._process.pid).children():
-            child.send_signal(signal.SIGKILL)
+        for engine in self.engines():
+            with suppress(psutil.NoSuchProcess):  # it was quicker
+                engine.send_signal(signal.SIGKILL)
 
     def memory(self) -> tuple[int, int]:
         """Resident bytes of the service and of its engine."""
-        assert self._process is not None
-        service = psutil.Process(self._process.pid)
-        return service.memory_info().rss, sum(child.memory_info().rss for child in service.children())
+        return self.process.memory_info().rss, sum(engine.memory_info().rss for engine in self.engines())
 
     async def wait(self) -> int:
         """The exit code, once it has ended."""
@@ -101,6 +111,15 @@ class Host:
             if response.status != 202:
                 raise SimulatorError(f"the service answered {response.status}: {await response.text()}")
             return [message["id"] for message in (await response.json())["messages"]]
+
+    async def metric(self, name: str) -> float:
+        """The sum of a metric over all its labels, from GET /metrics; 0 for an unknown name."""
+        async with self._http.get("/metrics") as response:
+            response.raise_for_status()
+            families = text_string_to_metric_families(await response.text())
+            return sum(
+                sample.value for family in families for sample in family.samples if sample.name == name
+            )
 
     async def session(self) -> dict[str, Any]:
         """What GET /api/v1/session answers."""
