@@ -29,7 +29,7 @@ from service.bot.builtin import add_builtin_commands
 from service.bot.metrics import BotMetrics
 from service.bot.plugins import load_plugins
 from service.bot.router import Router
-from service.clock import Clock, SystemClock
+from service.clock import Clock, OutsideClock, SystemClock
 from service.config import LOOPBACK, Settings
 from service.datadir import DataDir
 from service.engine.metrics import EngineMetrics
@@ -283,7 +283,7 @@ def _lease(settings: Settings, data: DataDir, metrics: LeaseMetrics, *, clock: C
     if settings.database_url is None:
         return LocalLease(data.path / "lease", clock=clock, metrics=metrics)
     url = settings.database_url.get_secret_value()
-    return PostgresLease(url, account=settings.account, clock=clock, metrics=metrics)
+    return PostgresLease(url, account=settings.account, clock=OutsideClock(), metrics=metrics)
 
 
 def _connection(

