@@ -43,6 +43,7 @@ from service.queue.metrics import QueueMetrics
 from service.queue.outbox import Outbox
 from service.queue.sqlite import SqliteStore
 from service.reconnect.backoff import Backoff
+from service.reconnect.deadlines import DeadlineFile
 from service.reconnect.lease import Lease, LocalLease
 from service.reconnect.lease_metrics import LeaseMetrics
 from service.reconnect.lease_postgres import PostgresLease
@@ -313,6 +314,7 @@ def _connection(
         spawn=spawn,
         session=session,
         lease=lease,
+        deadlines=DeadlineFile(session.path.with_name("deadline.json")),
         device_name=settings.device_name,
         proxy=proxy,
         probe=Probe(proxy),

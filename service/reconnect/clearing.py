@@ -5,10 +5,20 @@ from collections.abc import Callable
 
 import structlog
 
-from service.errors import DataDirUnusable, StoreUnavailable
+from service.errors import BeaconError, DataDirUnusable, StoreUnavailable
 from service.reconnect.ports import Session
 
 log = structlog.get_logger(__name__)
+
+
+def answer(asked: "asyncio.Future[None]", error: BeaconError | None = None) -> None:
+    """Tell whoever asked how it ended."""
+    if asked.done():  # whoever asked did not wait for the answer
+        return
+    if error is None:
+        asked.set_result(None)
+    else:
+        asked.set_exception(error)
 
 
 class Clearing:
@@ -44,12 +54,7 @@ class Clearing:
         self._task = None
         asked, self._asked = self._asked, []
         for waiting in asked:
-            if waiting.done():
-                continue
-            if failed is None:
-                waiting.set_result(None)
-            else:
-                waiting.set_exception(failed)
+            answer(waiting, failed)
         self._done()
 
     def _renew(self) -> None:

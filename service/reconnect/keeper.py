@@ -29,7 +29,8 @@ from service.errors import EngineRefused
 from service.reconnect.announcer import Announcer
 from service.reconnect.approach import Approach
 from service.reconnect.backoff import Backoff
-from service.reconnect.clearing import Clearing
+from service.reconnect.clearing import Clearing, answer
+from service.reconnect.deadlines import Deadline, Deadlines
 from service.reconnect.lease import Lease
 from service.reconnect.lease_metrics import Hindrance
 from service.reconnect.life import Life, Told, live
@@ -85,6 +86,7 @@ class Keeper:
         spawn: Spawn,
         session: Session,
         lease: Lease,
+        deadlines: Deadlines,
         device_name: str,
         proxy: str | None,
         probe: Callable[[], Awaitable[bool]],
@@ -119,6 +121,7 @@ class Keeper:
             held=partial(self._post, self._lease_held),
             lost=self._lease_lost,
         )
+        self._deadlines = deadlines
         self._unleased = RULES[Reason.STARTING]
         self._resting = False
         self._not_before = 0.0
@@ -153,6 +156,8 @@ class Keeper:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 await asyncio.to_thread(self._session.prepare)
+                self._resume(await asyncio.to_thread(self._deadlines.load))
+                tasks.create_task(self._deadlines.run(), name="deadlines")
                 tenancy = tasks.create_task(self._tenancy.run(), name="tenancy")
                 while not (self._stopping and self._life is None):
                     (await self._inbox.get())()
@@ -160,12 +165,13 @@ class Keeper:
                 self._watches.keep_only(None)
                 tenancy.cancel()
                 self._standby.discard()
+                self._deadlines.close()
         finally:
             self._tasks = None
             await self._tenancy.end()
             self._ended.set()
             for asked in tuple(self._asked):
-                _answer(asked, EngineRefused("the connection has been stopped"))
+                answer(asked, EngineRefused("the connection has been stopped"))
 
     async def stop(self) -> None:
         """End the engine, give the lease up, then end `run`; the state is `stopped`."""
@@ -177,6 +183,13 @@ class Keeper:
 
     def _post(self, handle: Callable[..., None], *arguments: object) -> None:
         self._inbox.put_nowait(partial(handle, *arguments))
+
+    def _resume(self, deadline: Deadline | None) -> None:
+        remaining = 0.0 if deadline is None else deadline.until - self._clock.now()
+        if deadline is not None and remaining > 0:
+            self._resting = True
+            self._announcer.move(RULES[deadline.reason], attempt=0, next_attempt_in_s=remaining)
+            self._begin_wait(remaining, early=False)
 
     def _event(self, life: Life, event: AnyEvent) -> None:
         if not isinstance(event, NO_STANZA):
@@ -229,37 +242,6 @@ class Keeper:
             self._apply(rule)
         self._clearing.begin(self._group)
         self._login_if_due()
-
-    def _code_given(self, life: Life, code: str) -> None:
-        life.code_asked = True
-        if life is self._life and self.status.state is State.PAIRING:
-            self._announcer.show_code(code)
-
-    def _restart(self) -> None:
-        self._begin_anew()
-        self._apply(RULES[Reason.RESTARTED])
-
-    def _wished(self, asked: "asyncio.Future[None]", rule: Rule) -> None:
-        self._apply(rule)
-        _answer(asked)
-
-    def _abort_pairing(self, asked: "asyncio.Future[None]") -> None:
-        if self.status.state in {State.UNPAIRED, State.PAIRING}:
-            self._wished(asked, RULES[Reason.PAIRING_ABORTED])
-        else:
-            refusal = EngineRefused(f"no pairing is under way while the connection is {self.status.state}")
-            _answer(asked, refusal)
-
-    def _clear(self, asked: "asyncio.Future[None]") -> None:
-        self._begin_anew()
-        self._clearing.ask(asked)
-        self._apply(RULES[Reason.SESSION_CLEARED])
-        if self._life is None:
-            self._clearing.begin(self._group)
-
-    def _begin_anew(self) -> None:
-        self._pacing.forget()
-        self._not_before = 0.0
 
     def _lease_hindered(self, hindrance: Hindrance) -> None:
         self._unleased = HINDRANCES[hindrance]
@@ -377,6 +359,8 @@ class Keeper:
             wait_s = None
         elif wait_s is not None:
             self._not_before = now + wait_s
+        if rule.survives and wait_s is not None:
+            self._deadlines.keep(Deadline(rule.reason, self._clock.now() + wait_s))
         if (life := self._life) is not None:
             if life.leaving is None:
                 self._tally.given_up(life, rule, code_shown=self.status.qr is not None)
@@ -435,6 +419,7 @@ class Keeper:
             self._announcer.move(self._unleased, attempt=self._pacing.attempt)
             return
         self._tenancy.occupied()
+        self._deadlines.keep(None)
         self._cancel_wait()
         self._engines += 1
         life = Life(self._engines)
@@ -461,12 +446,3 @@ class Keeper:
 
 async def _ending(end: Awaitable[ExitReport]) -> None:
     await end
-
-
-def _answer(asked: "asyncio.Future[None]", error: EngineRefused | None = None) -> None:
-    if asked.done():  # whoever asked did not wait for the answer
-        return
-    if error is None:
-        asked.set_result(None)
-    else:
-        asked.set_exception(error)

@@ -207,6 +207,8 @@ def _done(rule: Rule, backoff: Backoff) -> str:
                 low, high = (round((part - 1) * 100) for part in (BAN_MARGIN.low_s, BAN_MARGIN.high_s))
                 said = f"{rule.then.value}: its length and {low} to {high} % more; {_delay(rule.delay)} "
                 said += "when it was not told"
+    if rule.survives:
+        said += "; holds after a restart of the process, too"
     if rule.unlinks:
         said += "; the device is forgotten"
     if rule.watch is Watch.STABLE:

@@ -159,7 +159,7 @@ class Rule:
     `rows` are the numbers of the decision table (failure modes, section 1) that this row carries out.
     `on` is empty for what the supervisor itself starts. `watch` is the silence watched from then on,
     `delay` belongs to PAUSE and UNTIL, `cap_s` limits the backoff, `unlinks` says that the device is no
-    longer one.
+    longer one, `survives` that the delay holds after a restart of the process, too.
     """
 
     reason: Reason
@@ -174,4 +174,5 @@ class Rule:
     delay: Delay | None = None
     cap_s: float | None = None
     unlinks: bool = False
+    survives: bool = False
     escalation: Escalation | None = None

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from service.engine.protocol import AnyEvent, Refusal, Refused, Sent
 from service.errors import EngineRefused
+from service.reconnect.clearing import answer
 from service.reconnect.keeper import Keeper
 from service.reconnect.life import Life
 from service.reconnect.policy import RULES
 from service.reconnect.reason import Reason
+from service.reconnect.rule import Rule
 from service.reconnect.status import State, Status
 
 
@@ -116,3 +118,35 @@ class Supervisor(Keeper):
         asked.add_done_callback(self._asked.discard)
         self._post(handle, asked, *arguments)
         await asked
+
+    def _code_given(self, life: Life, code: str) -> None:
+        life.code_asked = True
+        if life is self._life and self.status.state is State.PAIRING:
+            self._announcer.show_code(code)
+
+    def _restart(self) -> None:
+        self._begin_anew()
+        self._apply(RULES[Reason.RESTARTED])
+
+    def _wished(self, asked: "asyncio.Future[None]", rule: Rule) -> None:
+        self._apply(rule)
+        answer(asked)
+
+    def _abort_pairing(self, asked: "asyncio.Future[None]") -> None:
+        if self.status.state in {State.UNPAIRED, State.PAIRING}:
+            self._wished(asked, RULES[Reason.PAIRING_ABORTED])
+        else:
+            refusal = EngineRefused(f"no pairing is under way while the connection is {self.status.state}")
+            answer(asked, refusal)
+
+    def _clear(self, asked: "asyncio.Future[None]") -> None:
+        self._begin_anew()
+        self._clearing.ask(asked)
+        self._apply(RULES[Reason.SESSION_CLEARED])
+        if self._life is None:
+            self._clearing.begin(self._group)
+
+    def _begin_anew(self) -> None:
+        self._pacing.forget()
+        self._not_before = 0.0
+        self._deadlines.keep(None)

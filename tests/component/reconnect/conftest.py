@@ -17,6 +17,7 @@ from service.engine.process import EngineProcess
 from service.engine.protocol import AnyEvent, Sent
 from service.engine.session import SessionFile
 from service.reconnect.backoff import Backoff
+from service.reconnect.deadlines import DeadlineFile
 from service.reconnect.lease import LocalLease
 from service.reconnect.metrics import ReconnectMetrics
 from service.reconnect.probe import Probe
@@ -49,6 +50,7 @@ class Account:
             spawn=self._spawn,
             session=self.session,
             lease=LocalLease(folder / "lease"),
+            deadlines=DeadlineFile(folder / "deadline.json"),
             device_name="Beacon",
             proxy=simulator.proxy,
             probe=Probe(simulator.proxy),

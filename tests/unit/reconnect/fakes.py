@@ -18,6 +18,7 @@ from service.engine.exits import ExitCause, ExitReport
 from service.engine.protocol import PROTOCOL_VERSION, AnyEvent, Connected, Hello, Refused, Sent
 from service.errors import EngineGone, EngineRefused, EngineStartFailed
 from service.reconnect.backoff import Backoff
+from service.reconnect.deadlines import Deadline
 from service.reconnect.lease import Hindered
 from service.reconnect.lease_metrics import Hindrance
 from service.reconnect.metrics import ReconnectMetrics
@@ -156,14 +157,38 @@ class FakeLease:
         await self._changed.wait()
 
 
+class MemoryDeadlines:
+    """Keeps a deadline as the disk would."""
+
+    def __init__(self) -> None:
+        self.kept: Deadline | None = None
+        self.runs = False
+        self._closed = asyncio.Event()
+
+    def load(self) -> Deadline | None:
+        return self.kept
+
+    def keep(self, deadline: Deadline | None) -> None:
+        self.kept = deadline
+
+    async def run(self) -> None:
+        self.runs = True
+        await self._closed.wait()
+
+    def close(self) -> None:
+        self._closed.set()
+
+
 class World:
     """The network, the session file and every engine that there has been."""
 
     def __init__(self, *, device: str | None = DEVICE, rng: Random | None = None) -> None:
         self.lease = FakeLease()
+        self.deadlines = MemoryDeadlines()
         self.clock = FakeClock()
         self.device = device
         self.reachable = True
+        self.starts_engine = True
         self.start_fails = False
         self.connect_refused = False
         self.start_takes_s = 0.0
@@ -171,7 +196,6 @@ class World:
         self.engines: list[FakeEngine] = []
         self.logins: list[float] = []
         self.on_login: Callable[[], None] = lambda: None
-        self.prepared = False
         self.cleared = 0
         self.remove_fails = False
         self.logout_refused = False
@@ -186,6 +210,7 @@ class World:
             spawn=self._spawn,
             session=self,
             lease=self.lease,
+            deadlines=self.deadlines,
             device_name="Beacon",
             proxy=None,
             probe=self._probe,
@@ -199,7 +224,7 @@ class World:
 
     # the session file
     def prepare(self) -> None:
-        self.prepared = True
+        """There is nothing to prepare."""
 
     def remove(self) -> None:
         assert not any(engine.opened for engine in self.running), "an engine has the file"
@@ -284,9 +309,9 @@ class World:
     async def lives(self) -> AsyncIterator["World"]:
         """The supervisor runs; it is stopped at the end."""
         running = asyncio.create_task(self.supervisor.run())
-        while not self.prepared:
+        while not self.deadlines.runs:
             await asyncio.sleep(0)
-        while not self.engines and self.reachable and self.lease.away is None:
+        while self.starts_engine and not self.engines and self.reachable and self.lease.away is None:
             await asyncio.sleep(0)
         await self.settle()
         try:

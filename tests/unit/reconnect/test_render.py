@@ -63,7 +63,8 @@ def test_every_rule_has_its_line(rule: Rule) -> None:
         (
             Reason.REFUSED_GENERIC,
             "the login is refused (reason 400)",
-            "new engine after a fixed delay: 60 s, doubling to 15 min",
+            "new engine after a fixed delay: 60 s, doubling to 15 min; holds after a restart of the "
+            "process, too",
         ),
         (
             Reason.REPLACED,
@@ -80,7 +81,7 @@ def test_every_rule_has_its_line(rule: Rule) -> None:
             Reason.BAN_STRANGERS,
             "failure 402, a temporary ban (code 101)",
             "new engine when the ban has ended: its length and 10 to 20 % more; 24 h to 26.4 h when it was "
-            "not told",
+            "not told; holds after a restart of the process, too",
         ),
         (
             Reason.CONNECTED,
