@@ -47,6 +47,7 @@ from service.reconnect.deadlines import DeadlineFile
 from service.reconnect.lease import Lease, LocalLease
 from service.reconnect.lease_metrics import LeaseMetrics
 from service.reconnect.lease_postgres import PostgresLease
+from service.reconnect.memory import container_share
 from service.reconnect.metrics import ReconnectMetrics
 from service.reconnect.presence import DailyPresence, PresenceMetrics
 from service.reconnect.probe import Probe
@@ -301,6 +302,8 @@ def _connection(
     metrics = EngineMetrics(registry, settings.account)
     proxy = settings.whatsapp_proxy.get_secret_value() if settings.whatsapp_proxy else None
 
+    limit_mb = settings.memory_limit_mb
+
     def spawn(on_event: Callable[[AnyEvent], None]) -> EngineProcess:
         return EngineProcess(
             entry=engine.entry,
@@ -314,6 +317,7 @@ def _connection(
         spawn=spawn,
         session=session,
         lease=lease,
+        memory_limit_bytes=container_share() if limit_mb is None else limit_mb * 1_000_000,
         deadlines=DeadlineFile(session.path.with_name("deadline.json")),
         device_name=settings.device_name,
         proxy=proxy,

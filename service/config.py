@@ -80,6 +80,12 @@ class Settings(BaseSettings):
     device_name: str = Field(
         "Beacon", min_length=1, max_length=50, description="Name shown in the phone's list of linked devices."
     )
+    memory_limit_mb: int | None = Field(
+        None,
+        ge=64,
+        description="Memory in MB (10^6 bytes) above which the process that runs WhatsApp is replaced, at "
+        "most every 10 minutes. Default: 60 % of the container's memory; outside of a container, no limit.",
+    )
     bot_prefix: str = Field("!", min_length=1, max_length=3, description="What a command starts with.")
     bot_admins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Phone numbers that may ask for !status, separated by commas."

@@ -34,6 +34,7 @@ from service.reconnect.deadlines import Deadline, Deadlines
 from service.reconnect.lease import Lease
 from service.reconnect.lease_metrics import Hindrance
 from service.reconnect.life import Life, Told, live
+from service.reconnect.memory import MemoryGuard
 from service.reconnect.metrics import ReconnectMetrics
 from service.reconnect.pacing import Pacing
 from service.reconnect.policy import RULES, decide
@@ -87,6 +88,7 @@ class Keeper:
         session: Session,
         lease: Lease,
         deadlines: Deadlines,
+        memory_limit_bytes: int | None,
         device_name: str,
         proxy: str | None,
         probe: Callable[[], Awaitable[bool]],
@@ -122,6 +124,8 @@ class Keeper:
             lost=self._lease_lost,
         )
         self._deadlines = deadlines
+        self._memory = MemoryGuard(memory_limit_bytes, clock=clock)
+        metrics.memory_limit.set(memory_limit_bytes or 0)
         self._unleased = RULES[Reason.STARTING]
         self._resting = False
         self._not_before = 0.0
@@ -268,7 +272,7 @@ class Keeper:
         self._unleased = RULES[Reason.LEASE_LOST]
         self._standby.discard()
         life = self._life
-        if life is not None and life.started and life.leaving is not None and life.leaving.then in GENTLE:
+        if life is not None and life.ends_gently:
             self._group.create_task(_ending(life.process.kill()))
         if not self._resting:
             self._apply(self._unleased)
@@ -314,6 +318,8 @@ class Keeper:
             self._watches.disarm(Watch.NOT_READY)
         elif not self._watches.armed(Watch.NOT_READY):
             self._arm(Watch.NOT_READY)
+        if self._memory.exceeded(beat.resident_bytes):
+            self._apply(RULES[Reason.MEMORY_LIMIT])
 
     def _paired(self, life: Life) -> None:
         life.paired = True
@@ -438,7 +444,8 @@ class Keeper:
         if not life.started:
             assert life.task is not None
             life.task.cancel()
-        elif rule.then in GENTLE:
+        elif rule.gentle or rule.then in GENTLE:
+            life.ends_gently = True
             self._group.create_task(_ending(life.process.stop()))
         else:
             self._group.create_task(_ending(life.process.kill()))

@@ -34,6 +34,7 @@ class Life:
     hello: Hello | None = None
     started: bool = False
     unlinked: bool = False
+    ends_gently: bool = False
     leaving: Rule | None = None
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 

@@ -106,6 +106,10 @@ class ReconnectMetrics:
             "whatsapp_reconnect_next_attempt_timestamp_seconds",
             "When the next login attempt is due, Unix time; 0 without one.",
         )
+        self.memory_limit = gauge(
+            "whatsapp_engine_memory_limit_bytes",
+            "Resident memory above which the engine is replaced; 0 without a limit.",
+        )
         self.last_stanza_at = gauge(
             "whatsapp_last_stanza_timestamp_seconds",
             "When something last proved that WhatsApp talks to us, Unix time; 0 before the first.",

@@ -81,4 +81,5 @@ class Reason(StrEnum):
     ENGINE_SILENT = "engine_silent"
     ENGINE_OVERDUE = "engine_overdue"
     ENGINE_GARBLED = "engine_garbled"
+    MEMORY_LIMIT = "memory_limit"
     ENGINE_CRASH_LOOP = "engine_crash_loop"

@@ -91,6 +91,7 @@ OWN: Final[Mapping[Reason, str]] = {
     Reason.LEASE_LOST: "the held lease can no longer be trusted",
     Reason.LEASE_HELD: "the lease is held after a wait for it",
     Reason.SESSION_UNREADABLE: "the session file cannot be opened or read",
+    Reason.MEMORY_LIMIT: "the engine's resident memory is over the limit, at most every 10 min",
     Reason.ENGINE_REFUSED: "neonize raises an error before it connects",
 }
 """What happened, for rows that no event of an engine starts."""
@@ -209,6 +210,8 @@ def _done(rule: Rule, backoff: Backoff) -> str:
                 said += "when it was not told"
     if rule.survives:
         said += "; holds after a restart of the process, too"
+    if rule.gentle:
+        said += "; a send under way ends first"
     if rule.unlinks:
         said += "; the device is forgotten"
     if rule.watch is Watch.STABLE:

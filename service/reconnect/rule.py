@@ -159,7 +159,8 @@ class Rule:
     `rows` are the numbers of the decision table (failure modes, section 1) that this row carries out.
     `on` is empty for what the supervisor itself starts. `watch` is the silence watched from then on,
     `delay` belongs to PAUSE and UNTIL, `cap_s` limits the backoff, `unlinks` says that the device is no
-    longer one, `survives` that the delay holds after a restart of the process, too.
+    longer one, `survives` that the delay holds after a restart of the process, too, `gentle`
+    that the engine may finish what it sends, as it may before a wait that is not a backoff.
     """
 
     reason: Reason
@@ -175,4 +176,5 @@ class Rule:
     cap_s: float | None = None
     unlinks: bool = False
     survives: bool = False
+    gentle: bool = False
     escalation: Escalation | None = None

@@ -95,6 +95,15 @@ ROWS: Final[tuple[Rule, ...]] = (
     ),
     _engine_died(ExitCause.STOPPED, reason=Reason.ENGINE_ENDED, sentence="ended by itself."),
     Rule(
+        reason=Reason.MEMORY_LIMIT,
+        then=Then.RECYCLE,
+        gentle=True,
+        state=State.CONNECTING,
+        side=Side.ENGINE,
+        sentence="The engine that runs WhatsApp took too much memory. A new one replaces it; messages are "
+        "kept.",
+    ),
+    Rule(
         reason=Reason.ENGINE_CRASH_LOOP,
         rows=("25",),
         then=Then.PAUSE,

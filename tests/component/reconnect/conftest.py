@@ -50,6 +50,7 @@ class Account:
             spawn=self._spawn,
             session=self.session,
             lease=LocalLease(folder / "lease"),
+            memory_limit_bytes=None,
             deadlines=DeadlineFile(folder / "deadline.json"),
             device_name="Beacon",
             proxy=simulator.proxy,

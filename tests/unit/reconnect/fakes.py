@@ -182,7 +182,13 @@ class MemoryDeadlines:
 class World:
     """The network, the session file and every engine that there has been."""
 
-    def __init__(self, *, device: str | None = DEVICE, rng: Random | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        device: str | None = DEVICE,
+        rng: Random | None = None,
+        memory_limit_bytes: int | None = None,
+    ) -> None:
         self.lease = FakeLease()
         self.deadlines = MemoryDeadlines()
         self.clock = FakeClock()
@@ -211,6 +217,7 @@ class World:
             session=self,
             lease=self.lease,
             deadlines=self.deadlines,
+            memory_limit_bytes=memory_limit_bytes,
             device_name="Beacon",
             proxy=None,
             probe=self._probe,

@@ -89,6 +89,17 @@ async def test_an_engine_that_may_end_gently_is_killed_when_the_lease_is_lost(on
     assert online.state() is State.BANNED
 
 
+async def test_a_gentle_end_stays_one_that_a_lost_lease_cuts_short_after_a_restart(online: World) -> None:
+    online.end_takes_s = 3.0
+    await online.happens(LoggedOut(on_connect=True, reason=401))
+    await online.supervisor.restart()
+    await online.settle()
+    assert online.engine.kills == 0
+    online.lease.lose()
+    await online.settle()
+    assert online.engine.kills == 1
+
+
 async def test_a_lease_that_keeps_being_lost_does_not_make_logins_faster(online: World) -> None:
     waits = []
     for _ in range(5):
