@@ -19,10 +19,14 @@ from service.engine.exits import ExitReport
 from service.engine.protocol import (
     AnyEvent,
     Connected,
+    ConnectEnded,
+    Disconnected,
     EventsDropped,
     Heartbeat,
     Hello,
+    KeepAliveTimeout,
     Paired,
+    PairingEnded,
     QrCode,
 )
 from service.errors import EngineRefused
@@ -59,8 +63,12 @@ from service.reconnect.watches import Watches
 
 log = structlog.get_logger(__name__)
 
-NO_STANZA = (Hello, Heartbeat, EventsDropped)
-"""Events that the engine makes by itself; every other one proves that something came from WhatsApp."""
+NO_STANZA = (
+    *(Hello, Heartbeat, EventsDropped),
+    *(KeepAliveTimeout, Disconnected, ConnectEnded, PairingEnded),
+)
+"""Events that the engine or whatsmeow makes by itself, or may: losses, above all. Every other one proves that
+something came from WhatsApp."""
 
 GENTLE = RESTS | {Then.STOP}
 """After these the engine may take the time to finish what it does; before a new login it may not."""

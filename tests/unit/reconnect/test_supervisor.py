@@ -571,10 +571,10 @@ async def test_time_in_each_state_is_counted(online: World) -> None:
     assert online.metric(name, state="connecting") == 7
 
 
-async def test_what_comes_from_whatsapp_is_dated_and_a_heartbeat_is_not(online: World) -> None:
+async def test_what_comes_from_whatsapp_is_dated_and_a_heartbeat_or_a_loss_is_not(online: World) -> None:
     name = "whatsapp_last_stanza_timestamp_seconds"
     connected_at = online.metric(name)
-    await online.happens(beat())
+    await online.happens(beat(), KeepAliveTimeout(failures=1, last_success=0.0), LOST)
     assert online.metric(name) == connected_at
     await online.happens(RECEIPT)
     assert online.metric(name) == online.clock.now() == connected_at + 60
