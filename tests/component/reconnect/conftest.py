@@ -36,7 +36,7 @@ PATIENCE_S = 45.0
 class Account:
     """One account of the simulator, kept connected by a supervisor."""
 
-    def __init__(self, simulator: Simulator, folder: Path) -> None:
+    def __init__(self, simulator: Simulator, folder: Path, *, memory_limit_bytes: int | None = None) -> None:
         self.simulator = simulator
         self.clock = FakeClock()
         self.engines: list[EngineProcess] = []
@@ -50,7 +50,7 @@ class Account:
             spawn=self._spawn,
             session=self.session,
             lease=LocalLease(folder / "lease"),
-            memory_limit_bytes=None,
+            memory_limit_bytes=memory_limit_bytes,
             deadlines=DeadlineFile(folder / "deadline.json"),
             device_name="Beacon",
             proxy=simulator.proxy,
@@ -166,8 +166,11 @@ class Account:
 
 
 @asynccontextmanager
-async def _living(simulator: Simulator, folder: Path) -> AsyncIterator[Account]:
-    account = Account(simulator, folder)
+async def living(
+    simulator: Simulator, folder: Path, *, memory_limit_bytes: int | None = None
+) -> AsyncIterator[Account]:
+    """A service's connection, from its start to its stop."""
+    account = Account(simulator, folder, memory_limit_bytes=memory_limit_bytes)
     running = asyncio.create_task(account.supervisor.run())
     try:
         yield account
@@ -178,5 +181,5 @@ async def _living(simulator: Simulator, folder: Path) -> AsyncIterator[Account]:
 
 @pytest.fixture
 async def account(simulator: Simulator, tmp_path: Path) -> AsyncIterator[Account]:
-    async with _living(simulator, tmp_path) as account:
+    async with living(simulator, tmp_path) as account:
         yield account
