@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     )
     memory_limit_mb: int | None = Field(
         None,
-        ge=64,
+        ge=128,  # an engine at rest takes about 80
         description="Memory in MB (10^6 bytes) above which the process that runs WhatsApp is replaced, at "
         "most every 10 minutes. Default: 60 % of the container's memory; outside of a container, no limit.",
     )
