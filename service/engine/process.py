@@ -373,7 +373,9 @@ class EngineProcess:
     def _finish(self, cause: ExitCause | None, returncode: int | None, detail: str) -> ExitReport:
         told = cause_of(returncode) if returncode is not None else ExitCause.START_FAILED
         if cause is None:
-            cause = told if self.hello is not None else ExitCause.START_FAILED
+            # a kill from outside says nothing about whether it could have started
+            started = self.hello is not None or told is ExitCause.KILLED
+            cause = told if started else ExitCause.START_FAILED
         elif cause is ExitCause.STOPPED and told is ExitCause.CRASHED:
             cause = told
         words = [] if returncode is None else [words_of(returncode)]

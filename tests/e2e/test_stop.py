@@ -23,6 +23,7 @@ async def sending_without_an_answer(tmp_path: Path) -> AsyncIterator[tuple[Beaco
         await running.until("/api/v1/session", lambda it: it["state"] == "connected")
         simulator.faults.swallow_acks(BEACON)
         _, accepted = await running.post("/api/v1/messages", {"to": ANN, "text": "on its way"})
+        await simulator.wait_for(lambda: simulator.accounts[BEACON].sent == 1)
         await running.until(f"/api/v1/messages/{accepted['id']}", lambda it: it["state"] == "sending")
         yield running, accepted["id"]
 
