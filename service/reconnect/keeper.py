@@ -331,7 +331,7 @@ class Keeper:
 
     def _paired(self, life: Life) -> None:
         life.paired = True
-        self._pacing.attempt = 0
+        self._pacing.settle()
         self._tally.paired(life)
 
     def _online(self, life: Life, rule: Rule) -> None:

@@ -9,7 +9,7 @@ from service.engine.protocol import TemporaryBan
 from service.reconnect.backoff import Backoff
 from service.reconnect.policy import RULES
 from service.reconnect.reason import Reason
-from service.reconnect.rule import BAN_MARGIN, Happened, Rule, Then
+from service.reconnect.rule import BAN_MARGIN, Happened, Rule, Side, Then
 
 
 class Pacing:
@@ -20,6 +20,7 @@ class Pacing:
         self._clock = clock
         self._rng = rng
         self._repeats: Counter[Reason] = Counter()
+        self._ladders: Counter[Side | None] = Counter()
         self._families: defaultdict[str, deque[float]] = defaultdict(deque)
         self.attempt = 0
         """Logins that are due to something that went wrong."""
@@ -33,6 +34,7 @@ class Pacing:
         """The connection is stable."""
         self.attempt = 0
         self._repeats.clear()
+        self._ladders.clear()
 
     def forget(self) -> None:
         """The operator begins anew: what was rare enough to escalate does not count either."""
@@ -60,9 +62,10 @@ class Pacing:
         match rule.then:
             case Then.RECYCLE | Then.BACK_OFF | Then.YIELD:
                 self.attempt += 1
-                if rule.then is not Then.BACK_OFF and self.attempt == 1:
+                times = self._counted(rule)
+                if rule.then is not Then.BACK_OFF and times == 1:
                     return 0.0
-                return self._capped(rule).wait(self.attempt, self._rng)
+                return self._capped(rule).wait(times, self._rng)
             case Then.PAUSE | Then.UNTIL:
                 assert rule.delay is not None, rule.reason
                 self.attempt += 1
@@ -71,6 +74,13 @@ class Pacing:
                     return happened.expire_s * BAN_MARGIN.draw(times=1, rng=self._rng)
                 return rule.delay.draw(times=self._repeats[rule.reason], rng=self._rng)
         return None
+
+    def _counted(self, rule: Rule) -> int:
+        """How many times in a row; rules with a cap of their own count apart from the others, by side:
+        that an engine is killed says nothing of how WhatsApp takes our logins."""
+        ladder = None if rule.cap_s is None else rule.side
+        self._ladders[ladder] += 1
+        return self._ladders[ladder]
 
     def _capped(self, rule: Rule) -> Backoff:
         return self._backoff if rule.cap_s is None else replace(self._backoff, cap=rule.cap_s)

@@ -2,10 +2,9 @@
 
 `python -m tests.chaos.storm --seconds 300 --json`. The service is a process of its own, the recipients are
 real neonize clients, and what they decrypted is what counts. Faults whose answer is to wait for a quarter
-of an hour or for a person (bans, logouts, `replaced`, a row of stream errors) have no place here.
-
-The last fault is an outage of the network. A service whose engine was killed again and again waits longer
-each time, for WhatsApp's sake, and only the return of a network ends such a wait early.
+of an hour or for a person (bans, logouts, `replaced`, a row of stream errors) have no place here, nor has a
+login that is refused with 503 again and again: each time Beacon waits longer, for WhatsApp's sake. Any other
+fault may be the last one.
 """
 
 import argparse
@@ -38,8 +37,6 @@ FAULT_LASTS_S: Final = (0.2, 3.0)
 BETWEEN_MESSAGES_S: Final = 0.25
 WARM_UP: Final = 40
 """Messages before memory and descriptors are read for the first time."""
-LAST_OUTAGE_S: Final = 6.0
-"""Longer than the longest pause between two probes: whoever waits for a login has seen it."""
 BACK_WITHIN_S: Final = 10.0
 STARTS: Final = "whatsapp_engine_starts_total"
 FD_NOISE: Final = 3
@@ -111,13 +108,12 @@ class Storm:
             "message_lost": self._message_lost,
             "server_restarts": self._server_restarts,
             "restart_515": self._restart_515,
-            "login_unavailable": self._login_unavailable,
             "engine_frozen": self._engine_frozen,
             "engine_killed": self._engine_killed,
         }
 
     async def rage(self, seconds: float) -> None:
-        """Make faults for that long; a last outage of the network ends it, and all faults with it."""
+        """Make faults for that long; all are healed at the end."""
         end = time.monotonic() + seconds
         async with asyncio.TaskGroup() as tasks:
             while time.monotonic() < end:
@@ -126,9 +122,6 @@ class Storm:
                 self.made[kind] += 1
                 if self.kinds[kind]():
                     tasks.create_task(self._heal_after(self._rng.uniform(*FAULT_LASTS_S)))
-        self.made["refused"] += 1
-        self._refused()
-        await self._heal_after(LAST_OUTAGE_S)
 
     async def _heal_after(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -170,11 +163,6 @@ class Storm:
 
     def _restart_515(self) -> bool:
         self._simulator.faults.end("restart", BEACON)
-        return False
-
-    def _login_unavailable(self) -> bool:
-        self._simulator.faults.end_login("unavailable", BEACON)
-        self._simulator.faults.cut(BEACON)
         return False
 
     def _engine_frozen(self) -> bool:

@@ -17,6 +17,10 @@ from service.reconnect.rule import (
 )
 from service.reconnect.status import Advice, State
 
+KILLED_CAP_S: Final = 5.0
+"""Nothing was wrong with the login, so the next comes soon; KILL_LOOP bounds how many there are."""
+
+KILL_LOOP: Final = Escalation("engine_kill", 30, 10 * MINUTE, Reason.ENGINE_CRASH_LOOP)
 CRASH_LOOP: Final = Escalation("engine_death", 5, 10 * MINUTE, Reason.ENGINE_CRASH_LOOP)
 
 
@@ -25,7 +29,8 @@ def _engine_died(
     *,
     reason: Reason,
     sentence: str,
-    escalation: Escalation | None = CRASH_LOOP,
+    cap_s: float | None = None,
+    escalation: Escalation = CRASH_LOOP,
 ) -> Rule:
     return Rule(
         reason=reason,
@@ -35,6 +40,7 @@ def _engine_died(
         state=State.BACKING_OFF,
         side=Side.ENGINE,
         sentence=f"The engine that runs WhatsApp {sentence} It is being started again.",
+        cap_s=cap_s,
         escalation=escalation,
     )
 
@@ -81,7 +87,8 @@ ROWS: Final[tuple[Rule, ...]] = (
         ExitCause.KILLED,
         reason=Reason.ENGINE_KILLED,
         sentence="was killed from outside.",
-        escalation=None,  # a crash loop is the fault of the engine itself
+        cap_s=KILLED_CAP_S,
+        escalation=KILL_LOOP,  # by whoever looks after memory, for example
     ),
     _engine_died(ExitCause.CRASHED, reason=Reason.ENGINE_CRASHED, sentence="crashed."),
     _engine_died(ExitCause.HEARTBEAT_LOST, reason=Reason.ENGINE_SILENT, sentence="hung and was killed."),
@@ -111,7 +118,7 @@ ROWS: Final[tuple[Rule, ...]] = (
         state=State.BACKING_OFF,
         side=Side.ENGINE,
         advice=Advice.READ_LOG,
-        sentence="The engine that runs WhatsApp died five times within ten minutes. Beacon holds for a "
+        sentence="The engine that runs WhatsApp died again and again within ten minutes. Beacon holds for a "
         "quarter of an hour; a restart of the connection ends that.",
     ),
 )

@@ -29,7 +29,8 @@ from service.engine.protocol import (
 )
 from service.reconnect.backoff import Backoff
 from service.reconnect.lease_metrics import Hindrance
-from service.reconnect.rows.pairing import PAIRING_CAP_S
+from service.reconnect.policy import RULES
+from service.reconnect.reason import Reason
 from service.reconnect.status import State, Status
 from tests.unit.reconnect.fakes import DEVICE, World
 
@@ -129,12 +130,17 @@ STEPS = st.one_of(
 )
 
 
+LADDERS_THAT_BEGIN_AT_ONCE = 2  # the common one and pairing's
+
+
 @dataclass
 class Witness:
     """Watches the logins from outside, and knows what may make the next one free."""
 
     world: World
     attempts: int = 0
+    quick: int = 0
+    apart: bool = False
     last_login: float | None = None
     connected_since: float | None = None
     forgiven: bool = True
@@ -155,20 +161,28 @@ class Witness:
         else:
             self.fence = fence
         if self.forgiven or self.last_login is None:
-            self.attempts = 0
+            self.attempts, self.quick, self.apart = 0, 0, False
         else:
             self.attempts += 1
             waited = now - self.last_login
-            least = 0.0 if self.attempts == 1 else min(PAIRING_CAP_S, Backoff().ceiling(self.attempts))
-            if waited < least and not self.probe_failed:
-                self.problems.append(
-                    f"retry {self.attempts} came after {waited} s, at least {least} s are due"
-                )
+            if waited < self._least() and not self.probe_failed:
+                self.problems.append(f"retry {self.attempts} came after {waited} s")
         if len(self.world.running) != 1:
             self.problems.append(f"{len(self.world.running)} engines at once")
         self.last_login, self.forgiven, self.probe_failed = now, False, False
 
+    def _least(self) -> float:
+        """The n-th retry has its place on the ladder. Where ladders of their own took part, too,
+        every retry but the first of either waits as long as the lowest rung says."""
+        if not self.apart:
+            return 0.0 if self.attempts == 1 else Backoff().ceiling(self.attempts)
+        if self.quick < LADDERS_THAT_BEGIN_AT_ONCE:  # whichever it was
+            self.quick += 1
+            return 0.0
+        return Backoff().ceiling(1)
+
     def _status(self, status: Status) -> None:
+        self.apart = self.apart or RULES[Reason(status.reason)].cap_s is not None
         self.probe_failed = self.probe_failed or status.reason == "network_unreachable"
         now = self.world.clock.monotonic()
         if status.state is not State.CONNECTED:

@@ -7,8 +7,7 @@ from random import Random
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.engine.exits import ExitCause
-from service.engine.protocol import ConnectEnded, Disconnected, TemporaryBan
+from service.engine.protocol import ConnectEnded, ConnectFailure, Disconnected, TemporaryBan
 from service.reconnect.approach import PROBE_EVERY_S, PROBE_SOON_S, SOON_FOR_S, Approach
 from service.reconnect.metrics import ReconnectMetrics
 from service.reconnect.status import State
@@ -62,13 +61,12 @@ async def test_a_failing_probe_is_repeated_every_second_for_ten_minutes_and_then
     assert PROBE_EVERY_S[0] <= min(late) < max(late) <= PROBE_EVERY_S[1]
 
 
-async def test_a_network_that_answers_is_not_asked_more_often_because_engines_die() -> None:
+async def test_a_network_that_answers_is_not_asked_more_often_because_logins_fail() -> None:
     async with World().lives() as world:
-        await world.connects()
         for _ in range(6):
-            await world.dies(ExitCause.KILLED)
+            await world.happens(ConnectFailure(reason=503, text=""))
             await world.passes(300)
-        await world.dies(ExitCause.KILLED)
+        await world.happens(ConnectFailure(reason=503, text=""))
         before = world.metric("whatsapp_reconnect_probes_total", result="reached")
         await world.passes(100)
         assert world.metric("whatsapp_reconnect_probes_total", result="reached") == before + 20

@@ -325,16 +325,35 @@ async def test_the_first_retry_after_a_death_is_within_2_s(online: World) -> Non
 
 
 async def test_waits_grow_until_the_connection_was_stable_for_a_minute(online: World) -> None:
-    for ceiling in (2, 4, 8, 16):
-        await online.dies(ExitCause.KILLED)
+    for ceiling in (2, 4, 8):
+        await online.dies(ExitCause.CRASHED)
         assert online.status.next_attempt_at == online.clock.now() + ceiling
         await online.passes(ceiling)
         await online.connects()
         await online.passes(59)
     await online.passes(1)
     assert online.status.attempt == 0
-    await online.dies(ExitCause.KILLED)
+    await online.dies(ExitCause.CRASHED)
     assert online.status.next_attempt_at == online.clock.now() + 2
+
+
+async def test_kills_from_outside_make_no_wait_long_and_lengthen_no_other(online: World) -> None:
+    for ceiling in (2, 4, 5, 5, 5):
+        await online.dies(ExitCause.KILLED)
+        assert online.status.next_attempt_at == online.clock.now() + ceiling
+        await online.passes(ceiling)
+        await online.connects()
+    await online.dies(ExitCause.CRASHED)
+    assert online.status.next_attempt_at == online.clock.now() + 2
+
+
+async def test_thirty_kills_within_ten_minutes_are_a_loop(online: World) -> None:
+    for _ in range(29):
+        await online.dies(ExitCause.KILLED)
+        await online.passes(5)
+        await online.connects()
+    await online.dies(ExitCause.KILLED)
+    assert online.status.reason == Reason.ENGINE_CRASH_LOOP
 
 
 async def test_no_login_is_made_while_whatsapp_cannot_be_reached(online: World) -> None:
