@@ -61,14 +61,13 @@ class Pacing:
         A login under another lease is due then at the earliest."""
         match rule.then:
             case Then.RECYCLE | Then.BACK_OFF | Then.YIELD:
-                self.attempt += 1
                 times = self._counted(rule)
                 if rule.then is not Then.BACK_OFF and times == 1:
                     return 0.0
                 return self._capped(rule).wait(times, self._rng)
             case Then.PAUSE | Then.UNTIL:
                 assert rule.delay is not None, rule.reason
-                self.attempt += 1
+                self._counted(rule)
                 self._repeats[rule.reason] += 1
                 if isinstance(happened, TemporaryBan) and happened.expire_s > 0:
                     return happened.expire_s * BAN_MARGIN.draw(times=1, rng=self._rng)
@@ -78,6 +77,7 @@ class Pacing:
     def _counted(self, rule: Rule) -> int:
         """How many times in a row; rules with a cap of their own count apart from the others, by side:
         that an engine is killed says nothing of how WhatsApp takes our logins."""
+        self.attempt += 1
         ladder = None if rule.cap_s is None else rule.side
         self._ladders[ladder] += 1
         return self._ladders[ladder]
