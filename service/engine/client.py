@@ -56,7 +56,8 @@ from service.errors import EngineRefused
 log = logging.getLogger("engine.client")
 
 THREADS: Final = 16
-"""Neonize() holds one for ever, a send one for up to 75 s; the rest must not starve behind them (H8)."""
+"""Neonize() holds one for ever, a send one for up to 75 s, questions that nobody answers two for longer; the
+rest must not starve behind them (H8)."""
 
 _NAME: Final = "beacon"  # neonize's key for its client; one account in one process
 
@@ -81,6 +82,10 @@ _RECEIPTS: Final = {
 
 _PAIRING_GOES_ON: Final = frozenset({"success", "err-scanned-without-multidevice"})
 """Login statuses after which codes or a device still come (whatsmeow qrchan.go); all others are an end."""
+
+
+_SERVER_SPOKE: Final = ("info query returned", "in response to blocklist query")
+"""In whatsmeow's errors for an answer that came and was not what was asked for (errors.go)."""
 
 
 def versions() -> tuple[str, str]:
@@ -148,6 +153,21 @@ class Client:
         """Tell WhatsApp whether this device is in use. Raises EngineRefused."""
         state = Presence.AVAILABLE if available else Presence.UNAVAILABLE
         await _call(self._asked().send_presence(state))
+
+    async def ask_server(self) -> bool:
+        """Ask WhatsApp for the blocked contacts; False when its answer was an error.
+
+        whatsmeow keeps no copy of them, so each question goes to the server (user.go, GetBlocklist), beside
+        whatever is being sent. Raises EngineRefused when no answer came: after 75 s, or twice that and a
+        little when the socket was lost meanwhile (request.go, sendIQ and retryFrame).
+        """
+        try:
+            await _call(self._asked().get_blocklist())
+        except EngineRefused as refused:
+            if any(words in refused.text for words in _SERVER_SPOKE):
+                return False
+            raise
+        return True
 
     async def logout(self) -> None:
         """Unlink this device and forget the session. Raises EngineRefused."""

@@ -26,6 +26,7 @@ class CommandKind(StrEnum):
     PAIR_PHONE = "pair_phone"
     SEND = "send"
     PRESENCE = "presence"
+    ASK_SERVER = "ask_server"
     LOGOUT = "logout"
     STOP = "stop"
 

@@ -21,9 +21,11 @@ from service.engine.metrics import CommandKind, EngineMetrics
 from service.engine.pipes import Pipes
 from service.engine.protocol import (
     PROTOCOL_VERSION,
+    Answered,
     AnyCommand,
     AnyEvent,
     AnyReply,
+    AskServer,
     Connect,
     Done,
     Heartbeat,
@@ -240,6 +242,17 @@ class EngineProcess:
         await self._done(
             CommandKind.PRESENCE, lambda i: SendPresence(id=i, available=available), deadline_s=deadline_s
         )
+
+    async def ask_server(self, *, deadline_s: float = 180.0) -> Answered:
+        """Have WhatsApp asked something harmless. EngineRefused: no answer came, which whatsmeow finds after
+        75 s, and after 155 s when it had to ask again on another socket."""
+        reply = await self._ask(CommandKind.ASK_SERVER, lambda i: AskServer(id=i), deadline_s=deadline_s)
+        match reply:
+            case Answered():
+                return reply
+            case Refused(text=text):
+                raise EngineRefused(text)
+        raise self._misfit(reply)
 
     async def logout(self, *, deadline_s: float = 30.0) -> None:
         """Unlink the device; the session is gone afterwards."""

@@ -75,6 +75,10 @@ class SendPresence(Command, frozen=True, tag="presence"):
     available: bool
 
 
+class AskServer(Command, frozen=True, tag="ask_server"):
+    """Ask WhatsApp something harmless that only its server can answer."""
+
+
 class Logout(Command, frozen=True, tag="logout"):
     """Unlink this device; the session is gone afterwards."""
 
@@ -117,6 +121,13 @@ class Sent(Frame, frozen=True, tag="sent"):
     message_id: str
     timestamp: float
     took_s: float
+
+
+class Answered(Frame, frozen=True, tag="answered"):
+    """The server answered an AskServer; `refused`: with an error, which was heard as well."""
+
+    id: int
+    refused: bool
 
 
 class Refused(Frame, frozen=True, tag="refused"):
@@ -291,8 +302,8 @@ class EventsDropped(Frame, frozen=True, tag="events_dropped"):
     count: int
 
 
-AnyCommand: TypeAlias = Connect | PairPhone | Send | SendPresence | Logout | Stop
-AnyReply: TypeAlias = Done | PairCode | Sent | Refused
+AnyCommand: TypeAlias = Connect | PairPhone | Send | SendPresence | AskServer | Logout | Stop
+AnyReply: TypeAlias = Done | PairCode | Sent | Answered | Refused
 AnyEvent: TypeAlias = (
     Hello
     | Heartbeat

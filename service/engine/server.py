@@ -11,7 +11,9 @@ import psutil
 
 from service.engine.outgoing import Outgoing
 from service.engine.protocol import (
+    Answered,
     AnyCommand,
+    AskServer,
     Connect,
     Connected,
     Done,
@@ -51,6 +53,7 @@ class Doing(Protocol):
     async def send(self, chat: str, text: str, secret: bytes) -> tuple[str, float]: ...
     async def pair_phone(self, phone: str) -> str: ...
     async def presence(self, *, available: bool) -> None: ...
+    async def ask_server(self) -> bool: ...
     async def logout(self) -> None: ...
     async def state(self) -> tuple[bool, bool]: ...
     async def disconnect(self) -> None: ...
@@ -145,6 +148,8 @@ class Server:
                 return PairCode(id=command.id, code=await self._client.pair_phone(phone))
             case SendPresence(available=available):
                 await self._client.presence(available=available)
+            case AskServer():
+                return Answered(id=command.id, refused=not await self._client.ask_server())
             case Logout():
                 await self._client.logout()
         return Done(id=command.id)

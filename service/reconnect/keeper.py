@@ -19,14 +19,9 @@ from service.engine.exits import ExitReport
 from service.engine.protocol import (
     AnyEvent,
     Connected,
-    ConnectEnded,
-    Disconnected,
-    EventsDropped,
     Heartbeat,
     Hello,
-    KeepAliveTimeout,
     Paired,
-    PairingEnded,
     QrCode,
 )
 from service.errors import EngineRefused
@@ -35,6 +30,7 @@ from service.reconnect.approach import Approach
 from service.reconnect.backoff import Backoff
 from service.reconnect.clearing import Clearing, answer
 from service.reconnect.deadlines import Deadline, Deadlines
+from service.reconnect.hearing import Hearing
 from service.reconnect.lease import Lease
 from service.reconnect.lease_metrics import Hindrance
 from service.reconnect.life import Life, Told, live
@@ -62,13 +58,6 @@ from service.reconnect.trace import LoginTrace
 from service.reconnect.watches import Watches
 
 log = structlog.get_logger(__name__)
-
-NO_STANZA = (
-    *(Hello, Heartbeat, EventsDropped),
-    *(KeepAliveTimeout, Disconnected, ConnectEnded, PairingEnded),
-)
-"""Events that the engine or whatsmeow makes by itself, or may: losses, above all. Every other one proves that
-something came from WhatsApp."""
 
 GENTLE = RESTS | {Then.STOP}
 """After these the engine may take the time to finish what it does; before a new login it may not."""
@@ -117,6 +106,9 @@ class Keeper:
         self._inbox: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
         self._tasks: asyncio.TaskGroup | None = None
         self._watches = Watches(clock=clock, elapsed=lambda w, t: self._post(self._elapsed, w, t))
+        self._hearing = Hearing(
+            watches=self._watches, post=self._post, clock=clock, rng=rng, metrics=metrics, tracer=tracer
+        )
         self._approach = Approach(probe=probe, clock=clock, rng=rng, metrics=metrics)
         self._told = Told(
             opened=partial(self._post, self._opened),
@@ -204,9 +196,8 @@ class Keeper:
             self._begin_wait(remaining, early=False)
 
     def _event(self, life: Life, event: AnyEvent) -> None:
-        if not isinstance(event, NO_STANZA):
-            self._metrics.last_stanza_at.set(self._clock.now())
         if life is self._life:
+            self._hearing.event(event)
             if isinstance(event, Heartbeat):
                 self._beat(life, event)
             else:
@@ -220,7 +211,7 @@ class Keeper:
         if watch is Watch.STABLE:
             self._pacing.settle()
             self._announcer.settle()
-        elif self._life is not None:
+        elif self._life is not None and not self._hearing.elapsed(watch):
             self._happened(self._life, watch)
 
     def _opened(self, life: Life, device: bool) -> None:
@@ -352,16 +343,18 @@ class Keeper:
     def _stay(self, rule: Rule, happened: Happened | None) -> None:
         if rule.then is not Then.STAY and rule.watch is not None and self._watches.armed(rule.watch):
             return
-        self._watches.keep_only(None)
+        self._unwatch()
         if rule.watch is not None:
             self._arm(rule.watch)
+        if rule.state is State.CONNECTED and self._life is not None:
+            self._hearing.begin(self._group, self._life.process)
         if rule.then is Then.WAIT and self._life is not None:
             self._life.lost = True
         qr = happened.code if isinstance(happened, QrCode) else None
         self._announcer.move(rule, attempt=self._pacing.attempt, qr=qr)
 
     def _leave(self, rule: Rule, happened: Happened | None) -> None:
-        self._watches.keep_only(None)
+        self._unwatch()
         self._cancel_wait()
         self._resting = rule.then in RESTS
         if self._resting or rule.then in {Then.YIELD, Then.STOP}:
@@ -407,6 +400,10 @@ class Keeper:
     def _arm(self, watch: Watch) -> None:
         seconds = self._pacing.stable_after_s if watch is Watch.STABLE else WATCH_S[watch]
         self._watches.arm(self._group, watch, seconds=seconds)
+
+    def _unwatch(self) -> None:
+        self._hearing.end()
+        self._watches.keep_only(None)
 
     def _begin_wait(self, wait_s: float, *, early: bool) -> None:
         self._cancel_wait()

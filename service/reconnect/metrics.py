@@ -59,6 +59,15 @@ class ProbeResult(StrEnum):
     FAILED = "failed"
 
 
+class QuestionOutcome(StrEnum):
+    """What became of a question whether the connection still hears."""
+
+    ANSWERED = "answered"
+    REFUSED = "refused"  # with an error, which was heard as well
+    UNANSWERED = "unanswered"  # not within its time
+    ABANDONED = "abandoned"  # the connection was lost, or pings were, before the answer
+
+
 class ReconnectMetrics:
     """The connection's state, its losses and its attempts to come back."""
 
@@ -146,6 +155,12 @@ class ReconnectMetrics:
             ["account", "result"],
             registry=registry,
         )
+        self.questions = Counter(
+            "whatsapp_connection_questions",
+            "Questions to WhatsApp whether a quiet connection still hears, by outcome.",
+            ["account", "outcome"],
+            registry=registry,
+        )
         self.pairings = Counter(
             "whatsapp_pairings",
             "Pairings, by method and how they ended.",
@@ -161,6 +176,8 @@ class ReconnectMetrics:
             self.attempts.labels(self._account, attempt.value)
         for probe in ProbeResult:
             self.probes.labels(self._account, probe.value)
+        for outcome in QuestionOutcome:
+            self.questions.labels(self._account, outcome.value)
         for method in PairingMethod:
             for result in PairingResult:
                 self.pairings.labels(self._account, method.value, result.value)
@@ -194,6 +211,10 @@ class ReconnectMetrics:
         """A probe was answered."""
         result = ProbeResult.REACHED if reached else ProbeResult.FAILED
         self.probes.labels(self._account, result.value).inc()
+
+    def asked(self, outcome: QuestionOutcome) -> None:
+        """A question whether the connection hears came to its end."""
+        self.questions.labels(self._account, outcome.value).inc()
 
     def paired(self, method: PairingMethod, result: PairingResult) -> None:
         """A pairing ended."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 from service.engine.exits import ExitReport
-from service.engine.protocol import Hello, Refused, Sent
+from service.engine.protocol import Answered, Hello, Refused, Sent
 
 
 class Engine(Protocol):
@@ -21,6 +21,8 @@ class Engine(Protocol):
     async def pair_phone(self, phone: str) -> str: ...
 
     async def presence(self, *, available: bool) -> None: ...
+
+    async def ask_server(self) -> Answered: ...
 
     async def logout(self) -> None: ...
 

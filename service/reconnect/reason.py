@@ -40,6 +40,7 @@ class Reason(StrEnum):
     NO_RECONNECT = "no_reconnect"
     KEEPALIVE_LOST = "keepalive_lost"
     KEEPALIVE_DEAD = "keepalive_dead"
+    DEAF = "deaf"
     NETWORK_UNREACHABLE = "network_unreachable"
     DNS_FAILED = "dns_failed"
     PROXY_FAILED = "proxy_failed"

@@ -47,6 +47,7 @@ WATCHES: Final[Mapping[Watch, str]] = {
     Watch.PAIRED: "no connection after the phone accepted",
     Watch.NO_RECONNECT: "whatsmeow has not reconnected",
     Watch.NOT_READY: "neonize says that it is not connected, and no event does",
+    Watch.LAST_ANSWER: "nothing comes but answers to pings, not even the answer to a second question,",
     Watch.KEEPALIVE: "pings are still unanswered",
 }
 

@@ -32,6 +32,9 @@ class Watch(StrEnum):
     NO_RECONNECT = "no_reconnect"
     NOT_READY = "not_ready"
     KEEPALIVE = "keepalive"
+    QUIET = "quiet"
+    ANSWER = "answer"
+    LAST_ANSWER = "last_answer"
     STABLE = "stable"
 
 
@@ -42,6 +45,9 @@ WATCH_S: Final[Mapping[Watch, float]] = {
     Watch.NO_RECONNECT: 20.0,
     Watch.NOT_READY: 60.0,
     Watch.KEEPALIVE: 180.0,  # on top of the minute that two lost pings took: about 4 min in all
+    Watch.QUIET: 60.0,  # two keep-alive periods of whatsmeow's (keepalive.go: 20 to 30 s)
+    Watch.ANSWER: 30.0,
+    Watch.LAST_ANSWER: 30.0,
 }
 """Seconds of each watch; STABLE is the backoff's own window."""
 

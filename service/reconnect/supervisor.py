@@ -45,9 +45,12 @@ class Supervisor(Keeper):
         """
         if self._life is None or not self.connected:
             return Refused(id=0, refusal=Refusal.NOT_CONNECTED, text=f"the connection is {self.status.state}")
-        return await self._life.process.send(
+        reply = await self._life.process.send(
             token=token, chat=chat, text=text, secret=secret, behind=behind, traceparent=traceparent
         )
+        if isinstance(reply, Sent):
+            self._post(self._hearing.heard)
+        return reply
 
     async def presence(self, *, available: bool) -> None:
         """Tell WhatsApp whether this device is in use.

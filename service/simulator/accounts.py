@@ -86,6 +86,7 @@ class Account:
     read: int = 0  # messages it sent that the recipient marked as read, each once
     retries: int = 0  # times its devices asked for a message again because they could not read it
     resent: int = 0  # messages it sent again to a device that had asked
+    questions: int = 0  # times its devices asked for the blocked contacts, as Beacon does to test its hearing
     sent_ids: dict[str, None] = field(default_factory=dict)
     received_ids: dict[str, None] = field(default_factory=dict)
     delivered_ids: dict[str, None] = field(default_factory=dict)

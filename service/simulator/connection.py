@@ -89,6 +89,7 @@ class Connection:
     ) -> None:
         self.phone: str | None = None
         self.noise_key = b""
+        self.deaf = False
         self._frames = Frames(socket)
         self._transport = transport
         self._codec = codec
@@ -98,7 +99,12 @@ class Connection:
         self._ending = False
 
     def post(self, node: Node) -> None:
-        """Send a stanza behind those posted before; dropped when the link is ending."""
+        """Send a stanza behind those posted before; dropped when the link is ending, or deaf."""
+        if not self.deaf:
+            self.pong(node)
+
+    def pong(self, node: Node) -> None:
+        """As `post`, and on a deaf link too."""
         if not self._ending:
             self._put(node)
 

@@ -85,6 +85,8 @@ class Faults:
         self._swallowed_acks = _Script[bool]()
         self._swallowed_messages = _Script[bool]()
         self._nacks = _Script[int]()
+        self._swallowed_queries = _Script[bool]()
+        self._refusals = _Script[int]()
         self._endings = _Script[Ending]()
         self.refusing = False
         self.close_behind_515 = False
@@ -112,6 +114,16 @@ class Faults:
         self._silent.add(phone)
         self._healed.clear()
 
+    def deaf(self, phone: str | None = None) -> int:
+        """Answer the pings of open links and lose everything else, in both directions; how many there were.
+
+        A login made afterwards is heard. What was relayed to a deaf link comes again at the next login.
+        """
+        links = [link for link in self._network.links() if phone in (None, link.phone)]
+        for link in links:
+            link.deaf = True
+        return len(links)
+
     def delay(self, seconds: float, phone: str | None = None) -> None:
         """Let everything that the server says come this much later, in order; 0 ends it."""
         self._delays.drop(phone)
@@ -130,6 +142,14 @@ class Faults:
         """Refuse the next messages of this account with an error code (463, 429, 479 ...); None: all."""
         self._nacks.add(code, phone=phone, times=times)
 
+    def swallow_queries(self, phone: str | None = None, *, times: int | None = None) -> None:
+        """Never answer what this account asks, pings apart."""
+        self._swallowed_queries.add(True, phone=phone, times=times)
+
+    def refuse_queries(self, code: int, phone: str | None = None, *, times: int | None = 1) -> None:
+        """Answer the next queries of this account, but for pings, with an error code; None: all."""
+        self._refusals.add(code, phone=phone, times=times)
+
     def end(self, how: Ending | str, phone: str | None = None) -> int:
         """End open links now, by a name from `endings.ENDINGS`; how many there were."""
         links = [link for link in self._network.links() if phone in (None, link.phone)]
@@ -145,11 +165,15 @@ class Faults:
         """End every fault."""
         self._silent.clear()
         self._healed.set()
+        for link in self._network.links():
+            link.deaf = False
         for script in (
             self._delays,
             self._swallowed_acks,
             self._swallowed_messages,
             self._nacks,
+            self._swallowed_queries,
+            self._refusals,
             self._endings,
         ):
             script.clear()
@@ -180,6 +204,14 @@ class Faults:
     def next_nack(self, phone: str) -> int | None:
         """The code to refuse this message with."""
         return self._nacks.take(phone)
+
+    def takes_query(self, phone: str) -> bool:
+        """Whether to leave this query without an answer."""
+        return self._swallowed_queries.take(phone) is not None
+
+    def next_refusal(self, phone: str) -> int | None:
+        """The error code to answer this query with."""
+        return self._refusals.take(phone)
 
     def next_ending(self, phone: str | None) -> Ending | None:
         """What to end this login with; `phone` is None for a new device."""

@@ -10,6 +10,12 @@ from service.simulator.stanza import JID, SERVER, Node
 _NOT_FOUND = Node("error", {"code": "404", "text": "item-not-found"})
 
 
+def refusal(node: Node, code: int) -> Node:
+    """The error with that code for one query."""
+    error = Node("error", {"code": str(code), "text": "refused"})
+    return Node("iq", {"from": SERVER, "id": node.get("id"), "type": "error"}, (error,))
+
+
 class Queries:
     """Answers `iq` stanzas of type get and set."""
 
@@ -24,6 +30,8 @@ class Queries:
             content = self._encrypt(device, node)
         elif space == "usync":
             content = (self._usync(node.need("usync")),)
+        elif space == "blocklist":
+            content = (Node("list", {}),)
         elif space == "md" and (removed := node.child("remove-companion-device")) is not None:
             self._remove(device, removed)
         return Node("iq", {"from": SERVER, "id": node.get("id"), "type": "result"}, content)

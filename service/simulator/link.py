@@ -9,6 +9,9 @@ from service.simulator.stanza import Node
 class Link(Protocol):
     """One client's connection, from the websocket on."""
 
+    deaf: bool
+    """Nothing but pings and their answers passes."""
+
     @property
     def phone(self) -> str | None:
         """Whose it is; None for a new device, and before the client has said."""

@@ -19,7 +19,7 @@ from service.simulator.accounts import Account, Device, Directory, Stay
 from service.simulator.connection import Connection
 from service.simulator.endings import LOGGED_OUT, REPLACED, Ending
 from service.simulator.faults import Faults
-from service.simulator.iq import Queries
+from service.simulator.iq import Queries, refusal
 from service.simulator.link import Link
 from service.simulator.noise import Identity
 from service.simulator.pairing import Candidate, Pairing
@@ -260,19 +260,33 @@ class Simulator:
         self._changed()
 
     def _handle(self, connection: Connection, device: Device, node: Node) -> None:
-        if node.tag == "message":
+        if node.tag == "iq" and node.get("xmlns") == "w:p":
+            connection.pong(self._queries.answer(device, node))
+        elif connection.deaf:
+            log.debug("simulator.lost", tag=node.tag)
+        elif node.tag == "message":
             self._relay.message(device, connection, node)
         elif node.tag == "receipt":
             self._relay.receipt(device, connection, node)
         elif node.tag == "ack":
             self._relay.taken(device, node)
         elif node.tag == "iq" and node.get("type") in ("get", "set"):
-            connection.post(self._queries.answer(device, node))
-            if node.get("xmlns") == "passive" and node.child("active") is not None:
-                device.mailbox.open(connection.post)
+            self._query(connection, device, node)
         elif node.tag == "presence":
             device.available = node.get("type") == "available"
         self._changed()
+
+    def _query(self, connection: Connection, device: Device, node: Node) -> None:
+        account = device.account
+        account.questions += node.get("xmlns") == "blocklist"
+        if self.faults.takes_query(account.phone):
+            return
+        if (code := self.faults.next_refusal(account.phone)) is not None:
+            connection.post(refusal(node, code))
+            return
+        connection.post(self._queries.answer(device, node))
+        if node.get("xmlns") == "passive" and node.child("active") is not None:
+            device.mailbox.open(connection.post)
 
     def _changed(self) -> None:
         for looking in self._looking:

@@ -122,6 +122,10 @@ class Row(Account):
         """Engines given up or lost for that reason."""
         return self.metric("whatsapp_engine_recycles_total", reason=reason.value)
 
+    def asked(self, outcome: str) -> float | None:
+        """Questions whether the connection hears that ended like that."""
+        return self.metric("whatsapp_connection_questions_total", outcome=outcome)
+
     def attempts(self, result: str) -> float | None:
         """Login attempts that ended like that."""
         return self.metric("whatsapp_connect_attempts_total", result=result)

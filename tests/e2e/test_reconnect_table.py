@@ -314,6 +314,25 @@ async def test_codes_that_nobody_scans_are_followed_by_new_ones(account: Row) ->
     assert len(account.engines) == 2
 
 
+@row("deaf")
+async def test_a_line_that_answers_pings_alone_is_asked_twice_and_made_anew(account: Row) -> None:
+    await account.connects()
+    await account.until(lambda _: account.asked("answered") == 1)  # a minute has passed in silence
+    account.simulator.faults.deaf(BEACON)
+    await account.passes(360)
+    await account.passes(30)
+    await account.waits(30)
+    assert account.asked("unanswered") == 1
+    assert account.supervisor.connected, "one lost answer is no proof"
+    await account.passes(30)
+    await account.told(Reason.DEAF, State.CONNECTING)
+    assert account.asked("unanswered") == 2
+    assert account.lost(Reason.DEAF) == account.given_up(Reason.DEAF) == 1
+    await account.told(Reason.CONNECTED, State.CONNECTED)
+    assert len(account.engines) == 2
+    assert await account.sends()
+
+
 @row("23")
 async def test_an_event_loop_that_died_while_all_looked_well_is_noticed(account: Row) -> None:
     await account.connects()

@@ -83,6 +83,16 @@ ROWS: Final[tuple[Rule, ...]] = (
         sentence="WhatsApp has not answered for minutes. Beacon logs in anew; messages are kept.",
     ),
     Rule(
+        reason=Reason.DEAF,
+        rows=("deaf",),
+        on=(On(Watch.LAST_ANSWER),),
+        then=Then.RECYCLE,
+        state=State.CONNECTING,
+        side=Side.NETWORK,
+        sentence="The connection looks alive, but nothing comes through it. Beacon logs in anew; messages "
+        "are kept.",
+    ),
+    Rule(
         reason=Reason.KEEPALIVE_RESTORED,
         rows=("3",),
         on=(On(engine.KeepAliveRestored, phases=ONLINE),),

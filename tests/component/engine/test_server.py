@@ -51,6 +51,10 @@ class StandIn:
     async def presence(self, *, available: bool) -> None:
         return None
 
+    async def ask_server(self) -> bool:
+        await self.hangs.wait()
+        return True
+
     async def logout(self) -> None:
         if self.error:
             raise self.error

@@ -57,9 +57,11 @@ def frame(payload: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def client(simulator: Simulator, *, phone: str | None, device: int = 1) -> AsyncIterator[Bare]:
-    """Log in as a device of a phone number, or (None) as a new device."""
-    ephemeral, static, state = KeyPair(), KeyPair(), Handshake(HEADER)
+async def client(
+    simulator: Simulator, *, phone: str | None, device: int = 1, static: KeyPair | None = None
+) -> AsyncIterator[Bare]:
+    """Log in as a device of a phone number, known by its static key, or (None) as a new device."""
+    ephemeral, static, state = KeyPair(), static or KeyPair(), Handshake(HEADER)
     hello = WA6.HandshakeMessage(clientHello=WA6.HandshakeMessage.ClientHello(ephemeral=ephemeral.public))
     who = WA6.ClientPayload(username=int(phone), device=device) if phone else WA6.ClientPayload()
     if phone is None:

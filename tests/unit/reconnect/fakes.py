@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 from service.engine.exits import ExitCause, ExitReport
-from service.engine.protocol import PROTOCOL_VERSION, AnyEvent, Connected, Hello, Refused, Sent
+from service.engine.protocol import PROTOCOL_VERSION, Answered, AnyEvent, Connected, Hello, Refused, Sent
 from service.errors import EngineGone, EngineRefused, EngineStartFailed
 from service.reconnect.backoff import Backoff
 from service.reconnect.deadlines import Deadline
@@ -82,6 +82,13 @@ class FakeEngine:
 
     async def presence(self, *, available: bool) -> None:
         self.world.presences.append(available)
+
+    async def ask_server(self) -> Answered:
+        self.world.questions.append(self.world.clock.monotonic())
+        if self.world.deaf:
+            await self.wait()
+            raise EngineGone("gone")
+        return Answered(id=1, refused=self.world.refuses_questions)
 
     async def logout(self) -> None:
         if self.world.logout_refused:
@@ -205,6 +212,9 @@ class World:
         self.cleared = 0
         self.remove_fails = False
         self.logout_refused = False
+        self.deaf = False
+        self.refuses_questions = False
+        self.questions: list[float] = []
         self.presences: list[bool] = []
         self.statuses: list[Status] = []
         self.path = Path("session.db")

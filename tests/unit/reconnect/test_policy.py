@@ -24,7 +24,7 @@ from service.reconnect.reason import Reason
 from service.reconnect.rule import ENGINE_STAYS, Happened, Phase, Rule, Side, Then, Watch
 from service.reconnect.status import Advice, State
 
-TABLE_ROWS = {str(number) for number in range(1, 26)} | {"14b"}
+TABLE_ROWS = {str(number) for number in range(1, 26)} | {"14b", "deaf"}
 
 DIAL = "failed to dial whatsapp web websocket: failed to WebSocket dial: failed to send handshake request: "
 GET = f'{DIAL}Get "https://web.whatsapp.com/ws/chat": '
@@ -45,6 +45,7 @@ WHAT_HAPPENS: list[tuple[Happened, Phase, Reason | None]] = [
     (KeepAliveTimeout(failures=9, last_success=0.0), Phase.ONLINE, Reason.KEEPALIVE_LOST),
     (KeepAliveTimeout(failures=9, last_success=0.0), Phase.LOST, None),
     (Watch.KEEPALIVE, Phase.ONLINE, Reason.KEEPALIVE_DEAD),
+    (Watch.LAST_ANSWER, Phase.ONLINE, Reason.DEAF),
     (KeepAliveRestored(), Phase.ONLINE, Reason.KEEPALIVE_RESTORED),
     (Connected(jid="me"), Phase.LOGIN, Reason.CONNECTED),
     (Connected(jid="me"), Phase.LOST, Reason.CONNECTED),

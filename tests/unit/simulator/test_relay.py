@@ -21,6 +21,7 @@ class Notebook:
     def __init__(self) -> None:
         self.phone = None
         self.noise_key = b""
+        self.deaf = False
         self.posted: list[Node] = []
 
     def post(self, node: Node) -> None:
