@@ -18,6 +18,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from service.bot.metrics import OTHER, BotMetrics, CommandResult
 from service.bot.router import Command, Context, Router, Say
 from service.clock import Clock
+from service.engine.content import Text
 from service.engine.protocol import MessageReceived
 from service.errors import BeaconError
 from service.queue.address import GROUP_SERVER, LID_SERVER, USER_SERVER, parse_chat
@@ -172,7 +173,9 @@ class Bot:
 
         async def say(to: str, text: str) -> str:
             chat = to if to == message.chat else parse_chat(to, field="to")
-            answer = NewMessage(chat=chat, text=text, idempotency_key=f"bot-{source}-{next(answers)}")
+            answer = NewMessage(
+                chat=chat, content=Text(text=text), idempotency_key=f"bot-{source}-{next(answers)}"
+            )
             (kept,) = await self._enqueue([answer])
             return kept.message.id
 

@@ -2,9 +2,17 @@
 
 from typing import Final
 
+from service.engine.content import AnyContent, Text
 from service.errors import InvalidInput
 
 MAX_TEXT_BYTES: Final = 65_536
+
+
+def parse_content(content: AnyContent, *, field: str) -> None:
+    """Raises InvalidInput, with a field under `field`, for what cannot be sent."""
+    match content:
+        case Text():
+            parse_text(content.text, field=f"{field}.text")
 
 
 def parse_text(value: str, *, field: str) -> str:

@@ -291,7 +291,7 @@ class Dispatcher:
                 answer = await self._send(
                     token=claim.token,
                     chat=message.chat,
-                    text=message.text,
+                    text=message.content.text,  # type: ignore[union-attr]
                     secret=message.secret,
                     behind=behind,
                     traceparent=spans.traceparent(span),

@@ -3,8 +3,8 @@
 queued -> sending -> sent -> delivered -> read
   ^  \\       |   \\-> unknown -> (receipt) delivered | (none in time) queued or held
   |   \\      +-> queued (retry, backoff)   +-> dead (permanent error, attempts used up)
-  |    +-> expired, cancelled
-  +-- retry by hand from dead or held
+  |    +-> expired, cancelled; held and released by hand
+  +-- by hand from dead, expired or held; from sent, once, when the recipient asks for it again
 
 A receipt is the truth: from wherever a message stands it leads to delivered or read, because an
 attempt whose outcome was unknown may turn out, late, to have arrived.
@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
+
+from service.engine.content import AnyContent
 
 
 class State(StrEnum):
@@ -25,7 +27,7 @@ class State(StrEnum):
     SENT = "sent"  # the server has it: one tick
     DELIVERED = "delivered"  # the recipient's device has it
     READ = "read"
-    HELD = "held"  # outcome unknown and on_unknown is hold: a person decides
+    HELD = "held"  # a person decides: asked for, or the outcome is unknown and on_unknown is hold
     DEAD = "dead"  # permanent error, or attempts used up
     EXPIRED = "expired"
     CANCELLED = "cancelled"
@@ -44,15 +46,15 @@ from there."""
 _PROVEN: Final = frozenset({State.DELIVERED, State.READ})
 
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {
-    State.QUEUED: frozenset({State.SENDING, State.EXPIRED, State.CANCELLED}) | _PROVEN,
+    State.QUEUED: frozenset({State.SENDING, State.HELD, State.EXPIRED, State.CANCELLED}) | _PROVEN,
     State.SENDING: frozenset({State.QUEUED, State.SENT, State.UNKNOWN, State.DEAD}) | _PROVEN,
     State.UNKNOWN: frozenset({State.QUEUED, State.HELD, State.DEAD}) | _PROVEN,
     State.HELD: frozenset({State.QUEUED, State.CANCELLED}) | _PROVEN,
-    State.SENT: _PROVEN,
+    State.SENT: frozenset({State.QUEUED}) | _PROVEN,
     State.DELIVERED: frozenset({State.READ}),
     State.READ: frozenset(),
     State.DEAD: frozenset({State.QUEUED}) | _PROVEN,
-    State.EXPIRED: _PROVEN,
+    State.EXPIRED: frozenset({State.QUEUED}) | _PROVEN,
     State.CANCELLED: _PROVEN,
 }
 
@@ -96,7 +98,7 @@ class NewMessage:
     """
 
     chat: str
-    text: str
+    content: AnyContent
     priority: int = 5
     not_before: float | None = None
     expires_at: float | None = None
@@ -112,13 +114,14 @@ class Message:
 
     `attempts` counts attempts that have ended and may have reached the server. `secret` is new for
     each of them, so that an id found by it belongs to the last one. `worker` is set while `sending`;
-    `claim_token` as long as a claim may still be completed.
+    `claim_token` as long as a claim may still be completed. `resends` counts how often the recipient's device
+    asked for it again and got it.
     """
 
     seq: int
     id: str
     chat: str
-    text: str
+    content: AnyContent
     state: State
     priority: int
     attempts: int
@@ -140,6 +143,7 @@ class Message:
     claim_token: int | None = None
     worker: str | None = None
     claimed_at: float | None = None
+    resends: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,3 +177,45 @@ class Receipted:
 
 Moves: TypeAlias = Mapping[tuple[State | None, State | None], int]
 """How many messages went from one state to another; None is outside of the store."""
+
+
+class Cooling(StrEnum):
+    """What stands still for a while because WhatsApp said so."""
+
+    STRANGERS = "strangers"  # 463: chats that never wrote to us
+    UNASKED = "unasked"  # 429: everything but replies
+
+
+@dataclass(frozen=True, slots=True)
+class Cooldown:
+    """Until when (Unix seconds), and the how-manieth in a row it is."""
+
+    until: float
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acquaintance:
+    """What is known of a chat: when we first sent something there, and when it last wrote to us."""
+
+    first_sent_at: float | None
+    heard_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Which messages to list, the latest accepted first: of these states (all when empty), of this chat,
+    accepted before the one of seq `before`."""
+
+    states: frozenset[State] = frozenset()
+    chat: str | None = None
+    before: int | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Listed messages; `next` is the `before` of the page that follows, None on the last one."""
+
+    messages: list[Message]
+    next: int | None

@@ -12,7 +12,7 @@ from service.clock import Clock
 from service.errors import InvalidInput, StoreUnavailable
 from service.queue import spans
 from service.queue.address import parse_chat
-from service.queue.content import parse_text
+from service.queue.content import parse_content
 from service.queue.metrics import EnqueueOutcome, QueueMetrics
 from service.queue.model import Enqueued, Message, NewMessage, State
 from service.queue.store import QueueStore
@@ -92,5 +92,5 @@ def _checked(message: NewMessage, where: str, *, now: float) -> NewMessage:
     if message.expires_at is not None and message.expires_at <= earliest:
         raise InvalidInput(f"{where}.expires_at", "must be later than now and than not_before")
     chat = parse_chat(message.chat, field=f"{where}.to")
-    parse_text(message.text, field=f"{where}.text")
+    parse_content(message.content, field=where)
     return replace(message, chat=chat)

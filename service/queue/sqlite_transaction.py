@@ -1,6 +1,5 @@
 """What the queue does inside one SQLite transaction. Every statement finds its rows by an index."""
 
-import json
 import os
 import sqlite3
 from collections import Counter
@@ -8,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, Final
 
+import msgspec
 from uuid_utils import uuid7
 
+from service.engine.content import AnyContent
 from service.queue import transitions
 from service.queue.model import (
     DEFAULT_TTL_S,
@@ -30,8 +31,10 @@ BATCH: Final = 256
 
 SECRET_BYTES: Final = 32
 
+_CONTENT: Final = msgspec.json.Decoder(AnyContent)
+
 _FIELDS: Final = tuple(field.name for field in fields(Message))
-_COLUMNS: Final = ", ".join("content" if name == "text" else name for name in _FIELDS)
+_COLUMNS: Final = ", ".join(_FIELDS)
 _MUTABLE: Final = (
     "state",
     "attempts",
@@ -47,11 +50,13 @@ _MUTABLE: Final = (
     "finished_at",
     "last_result",
     "last_error",
+    "expires_at",
+    "resends",
 )
 
 _INSERT: Final = f"""
     INSERT INTO message (account, content_type, {_COLUMNS})
-    VALUES (?, 'text', {", ".join("?" * len(_FIELDS))})"""  # noqa: S608
+    VALUES (?, ?, {", ".join("?" * len(_FIELDS))})"""  # noqa: S608
 _UPDATE: Final = f"UPDATE message SET {', '.join(f'{name} = ?' for name in _MUTABLE)} WHERE seq = ?"  # noqa: S608
 _SELECT: Final = f"SELECT {_COLUMNS} FROM message"  # noqa: S608
 _BY_ID: Final = f"{_SELECT} WHERE account = ? AND id = ?"
@@ -134,10 +139,11 @@ class Transaction:
             if first is not None:
                 return Enqueued(first, created=False)
         message = _new_message(new, now=now)
-        content = json.dumps({"text": new.text}, ensure_ascii=False)
-        row = [content if name == "text" else getattr(message, name) for name in _FIELDS]
+        content = msgspec.json.encode(new.content).decode()
+        row = [content if name == "content" else getattr(message, name) for name in _FIELDS]
         row[0] = None  # SQLite gives the next seq
-        message = replace(message, seq=self._execute(_INSERT, (self._account, *row)).lastrowid or 0)
+        kind = new.content.__struct_config__.tag
+        message = replace(message, seq=self._execute(_INSERT, (self._account, kind, *row)).lastrowid or 0)
         self._execute(_LANE_OPEN, self._lane(message, now=now))
         self.moves[None, State.QUEUED] += 1
         return Enqueued(message, created=True)
@@ -341,7 +347,7 @@ def _new_message(new: NewMessage, *, now: float) -> Message:
         seq=0,
         id=str(uuid7()),
         chat=new.chat,
-        text=new.text,
+        content=new.content,
         state=State.QUEUED,
         priority=new.priority,
         attempts=0,
@@ -365,7 +371,7 @@ def _new_message(new: NewMessage, *, now: float) -> Message:
 
 def _message(row: Sequence[Any]) -> Message:
     values = dict(zip(_FIELDS, row, strict=True))
-    values["text"] = json.loads(values["text"])["text"]
+    values["content"] = _CONTENT.decode(values["content"])
     values["state"] = State(values["state"])
     values["on_unknown"] = OnUnknown(values["on_unknown"])
     if values["last_result"] is not None:

@@ -9,7 +9,21 @@ disk is full.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from service.queue.model import Claim, Enqueued, Message, Moves, NewMessage, Receipted, SendResult, State
+from service.queue.model import (
+    Acquaintance,
+    Claim,
+    Cooldown,
+    Cooling,
+    Enqueued,
+    Message,
+    Moves,
+    NewMessage,
+    Page,
+    Query,
+    Receipted,
+    SendResult,
+    State,
+)
 
 
 class QueueStore(Protocol):
@@ -34,6 +48,35 @@ class QueueStore(Protocol):
     async def get(self, message_id: str) -> Message | None:
         """One message by its id."""
 
+    async def find(self, query: Query) -> Page:
+        """Messages, the latest accepted first. Every page costs about the same, however deep it lies."""
+
+    async def cancel(self, message_id: str, *, now: float) -> Message | None:
+        """`queued` or `held` -> `cancelled`. Anything else stays as it is; None when it is not kept."""
+
+    async def hold(self, message_id: str, *, now: float) -> Message | None:
+        """`queued` -> `held`. Anything else stays as it is; None when it is not kept."""
+
+    async def requeue(self, message_id: str, *, now: float) -> Message | None:
+        """`held`, `dead` or `expired` -> `queued`, due now, with a new secret. Out of `dead` and `expired`
+        its attempts begin anew, and where its time is over it gets DEFAULT_TTL_S. Anything else stays as it
+        is; None when it is not kept. It keeps its place in its chat's order."""
+
+    async def requeue_dead(self, *, now: float) -> int:
+        """`requeue` for every `dead` message; how many. Long work is cut into many commits."""
+
+    async def keep_file(self, data: bytes, *, now: float) -> str:
+        """Keep these bytes, durably, before a message refers to them; their SHA-256 in lower-case hex. Kept
+        as long as a message's content names them, and at least an hour."""
+
+    async def file(self, sha256: str) -> bytes | None:
+        """Kept bytes, None when they are not kept."""
+
+    async def adopt(self, messages: Sequence[Message], *, now: float) -> int:
+        """Take over messages of another store as they are, in the order given, after all that are here.
+        One whose id or idempotency key is kept already is left out; so this may be repeated. Claims among
+        them are still to be found by `orphans`. How many were taken."""
+
     async def claim(self, *, worker: str, now: float) -> Claim | None:
         """Take the next message that may go out now, durably `sending` before this returns.
 
@@ -49,6 +92,10 @@ class QueueStore(Protocol):
 
     async def release(self, claim: Claim, *, now: float) -> Message:
         """`sending` -> `queued`, as if it had never been claimed: no attempt burned. Raises ClaimLost."""
+
+    async def postpone(self, claim: Claim, *, until: float, now: float) -> Message:
+        """`sending` -> `queued`, not before `until`: it was not its turn. No attempt burned.
+        Raises ClaimLost."""
 
     async def fail(
         self, claim: Claim, *, result: SendResult, error: str, retry_at: float | None, now: float
@@ -74,10 +121,30 @@ class QueueStore(Protocol):
     ) -> list[Receipted]:
         """A receipt of time `at`: move each message with such an id to `delivered` or `read`, never back.
 
-        Answers the messages that moved. Ids that belong to no message yet are remembered for an hour,
-        because a receipt may come before the send returns. A claim on a message that moved may still
-        be completed, and changes nothing more then than what it adds.
+        A receipt of a message that was queued again by `resend` counts, too. Answers the messages that moved.
+        Ids that belong to no message yet are remembered for an hour, because a receipt may come before the
+        send returns. A claim on a message that moved may still be completed, and changes nothing more then
+        than what it adds.
         """
+
+    async def resend(self, whatsapp_id: str, *, now: float) -> Message | None:
+        """The recipient could not read it and asks again: `sent` -> `queued` with a new secret, due now, if
+        that never happened to it before. Anything else stays as it is; None when no message has this id."""
+
+    async def heard(self, chat: str, *, at: float) -> None:
+        """This chat wrote to us at that time."""
+
+    async def acquaintance(self, chat: str) -> Acquaintance:
+        """What is known of a chat. `complete` notes when we first sent something there."""
+
+    async def strangers_since(self, at: float) -> int:
+        """How many chats that never wrote to us were first written to since that time."""
+
+    async def cool(self, cooling: Cooling, cooldown: Cooldown) -> None:
+        """Remember a cool-down, in place of an earlier one."""
+
+    async def cooldowns(self) -> Mapping[Cooling, Cooldown]:
+        """Those remembered, past ones too."""
 
     async def expire(self, *, now: float) -> int:
         """Move every queued message past its `expires_at` to `expired`; how many."""
@@ -94,6 +161,9 @@ class QueueStore(Protocol):
 
     def oldest_queued_at(self) -> float | None:
         """When the oldest message that is still queued was accepted: O(1) at a call."""
+
+    def trouble(self) -> str | None:
+        """Why the store could not be used when last tried, None when it could: can messages be kept now."""
 
     def subscribe(self, listener: Callable[[Moves], None]) -> Callable[[], None]:
         """Call `listener` on the event loop after each commit that moved messages; the answer ends that."""

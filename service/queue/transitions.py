@@ -3,7 +3,16 @@
 from dataclasses import replace
 
 from service.errors import ClaimLost
-from service.queue.model import SETTLED, TRANSITIONS, Claim, Message, OnUnknown, SendResult, State
+from service.queue.model import (
+    DEFAULT_TTL_S,
+    SETTLED,
+    TRANSITIONS,
+    Claim,
+    Message,
+    OnUnknown,
+    SendResult,
+    State,
+)
 
 _RANK = {State.DELIVERED: 1, State.READ: 2}
 
@@ -44,6 +53,13 @@ def released(message: Message, *, now: float) -> Message:
     if message.state is not State.SENDING:
         return replace(message, claim_token=None)
     return _move(message, State.QUEUED, now=now, claim_token=None)
+
+
+def postponed(message: Message, *, until: float, now: float) -> Message:
+    """It was not its turn."""
+    if message.state is not State.SENDING:
+        return replace(message, claim_token=None)
+    return _move(message, State.QUEUED, now=now, claim_token=None, due_at=until)
 
 
 def failed(
@@ -92,6 +108,40 @@ def resolved(message: Message, *, secret: bytes, now: float) -> Message:
     if message.attempts >= message.max_attempts:
         return _move(message, State.DEAD, now=now)
     return _move(message, State.QUEUED, now=now, secret=secret)
+
+
+def cancelled(message: Message, *, now: float) -> Message | None:
+    """A person does not want it any more; None where that comes too late."""
+    if message.state not in {State.QUEUED, State.HELD}:
+        return None
+    return _move(message, State.CANCELLED, now=now)
+
+
+def held(message: Message, *, now: float) -> Message | None:
+    """A person wants it to wait; None where that comes too late."""
+    return _move(message, State.HELD, now=now) if message.state is State.QUEUED else None
+
+
+def requeued(message: Message, *, secret: bytes, now: float) -> Message | None:
+    """A person wants it to be sent after all; None where it needs no such wish."""
+    if message.state not in {State.HELD, State.DEAD, State.EXPIRED}:
+        return None
+    anew: dict[str, object] = {"due_at": now, "secret": secret}
+    if message.state is not State.HELD:
+        anew["attempts"] = 0
+    if message.expires_at <= now:
+        anew["expires_at"] = now + DEFAULT_TTL_S
+    return _move(message, State.QUEUED, now=now, **anew)
+
+
+def resent(message: Message, *, secret: bytes, now: float) -> Message | None:
+    """The recipient asks for it again; None when it got a second one already, or does not need it."""
+    if message.state is not State.SENT or message.resends:
+        return None
+    anew: dict[str, object] = {"due_at": now, "secret": secret, "sent_at": None, "resends": 1}
+    if message.expires_at <= now:
+        anew["expires_at"] = now + DEFAULT_TTL_S
+    return _move(message, State.QUEUED, now=now, **anew)
 
 
 def expired(message: Message, *, now: float) -> Message:

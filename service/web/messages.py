@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 from pydantic import ValidationError
 
 from service.clock import Clock
+from service.engine.content import Text
 from service.errors import InvalidInput
 from service.queue.address import parse_chat
 from service.queue.model import NewMessage
@@ -139,7 +140,7 @@ def _new_message(given: NewMessageIn, *, now: float) -> NewMessage:
     """Raises InvalidInput for what only shows when fields are seen together, or against the clock."""
     return NewMessage(
         chat=_chat(given.to),
-        text=given.text,
+        content=Text(text=given.text),
         priority=given.priority,
         not_before=_within_horizon("not_before", given.not_before, now=now),
         expires_at=_expiry(given, now=now),

@@ -12,6 +12,7 @@ from playwright.async_api import Browser, Page, expect
 
 from service.clock import SystemClock
 from service.config import Settings
+from service.engine.content import Text
 from service.errors import EngineRefused
 from service.queue.metrics import QueueMetrics
 from service.queue.model import NewMessage, State
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all, an
 expect.set_options(timeout=20_000)  # a deadline for a machine that does much else at the same time
 
 API_TOKEN = "correct-horse-battery"
-ANN = NewMessage(chat="4915123456789@s.whatsapp.net", text="Hello, Ann")
+ANN = NewMessage(chat="4915123456789@s.whatsapp.net", content=Text(text="Hello, Ann"))
 
 
 class Served:

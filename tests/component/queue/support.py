@@ -6,6 +6,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
+from service.engine.content import Text
 from service.queue.model import Claim, Message, NewMessage, OnUnknown, SendResult
 from service.queue.store import QueueStore
 
@@ -27,7 +28,7 @@ def to(
     """A message to a person of the tests."""
     return NewMessage(
         chat=f"{phone}@s.whatsapp.net",
-        text=text,
+        content=Text(text=text),
         priority=priority,
         not_before=not_before,
         expires_at=expires_at,

@@ -11,6 +11,7 @@ from tests.clock import FakeClock
 from tests.component.queue.conftest import MakeStore
 from tests.component.queue.support import claimed, keep, settle, to
 from tests.people import ANN, BEN, CLEO
+from tests.unit.queue.messages import text_of
 
 HOUR = 3600.0
 DAY = 86_400.0
@@ -40,7 +41,7 @@ async def test_a_kept_message_has_what_it_needs_from_the_start(store: QueueStore
         store, to(ANN, "1"), to(ANN, "2", not_before=clock.now() + HOUR), now=clock.now()
     )
 
-    assert (first.state, first.text, first.attempts, first.due_at) == (State.QUEUED, "1", 0, clock.now())
+    assert (first.state, text_of(first), first.attempts, first.due_at) == (State.QUEUED, "1", 0, clock.now())
     assert len(first.secret) == 32
     assert first.secret != second.secret
     assert first.expires_at == clock.now() + DAY
@@ -581,5 +582,5 @@ async def test_the_oldest_queued_message_is_known_without_asking(store: QueueSto
 async def test_many_callers_at_once_are_all_answered(store: QueueStore, clock: FakeClock) -> None:
     answers = await asyncio.gather(*(keep(store, to(ANN, str(i)), now=clock.now()) for i in range(300)))
     kept = [message for (message,) in answers]
-    assert [message.text for message in sorted(kept, key=lambda m: m.seq)] == [str(i) for i in range(300)]
+    assert [text_of(message) for message in sorted(kept, key=lambda m: m.seq)] == [str(i) for i in range(300)]
     assert store.counts()[State.QUEUED] == 300

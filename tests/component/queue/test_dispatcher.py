@@ -23,6 +23,7 @@ from tests.clock import FakeClock
 from tests.component.queue.engine import FakeEngine
 from tests.component.queue.support import claimed, keep, to, until, value
 from tests.people import ANN, BEN, CLEO
+from tests.unit.queue.messages import text_of
 
 UNKNOWN_WAIT_S = 120.0
 
@@ -425,7 +426,7 @@ async def test_what_a_killed_process_left_is_settled_before_anything_is_sent(bui
     await build.counts(sent=2, unknown=1)
     build.receipt(["3EB0"])
     await build.counts(delivered=1)
-    assert sorted(build.engine.texts) == [never_left.text, waiting.text]
+    assert sorted(build.engine.texts) == [text_of(never_left), text_of(waiting)]
     assert build.value("rescued_total", outcome="released") == 1
     assert build.value("rescued_total", outcome="unknown") == 1
     await build.dispatcher.stop()

@@ -4,6 +4,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
+from service.engine.content import Text
 from service.errors import InvalidInput, StoreFull
 from service.queue.metrics import QueueMetrics
 from service.queue.model import NewMessage, State
@@ -49,7 +50,7 @@ async def test_enqueue_keeps_messages_wakes_the_dispatcher_and_tells_listeners(
 
 
 async def test_a_phone_number_becomes_its_chat_and_the_trace_goes_with_the_message(outbox: Outbox) -> None:
-    (answer,) = await outbox.enqueue([NewMessage(chat=f"+{ANN}", text="hello")])
+    (answer,) = await outbox.enqueue([NewMessage(chat=f"+{ANN}", content=Text(text="hello"))])
     assert answer.message.chat == f"{ANN}@s.whatsapp.net"
     assert answer.message.traceparent is not None
     assert await outbox.get(answer.message.id) == answer.message
@@ -58,7 +59,7 @@ async def test_a_phone_number_becomes_its_chat_and_the_trace_goes_with_the_messa
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [
-        (NewMessage(chat="12", text="x"), "messages[1].to"),
+        (NewMessage(chat="12", content=Text(text="x")), "messages[1].to"),
         (to(ANN, " "), "messages[1].text"),
         (to(ANN, priority=10), "messages[1].priority"),
         (to(ANN, max_attempts=0), "messages[1].max_attempts"),

@@ -25,6 +25,7 @@ from service.queue.sqlite_transaction import Transaction
 from tests.component.queue.conftest import MakeStore
 from tests.component.queue.support import claimed, keep, to, value
 from tests.people import ANN, BEN, CLEO
+from tests.unit.queue.messages import text_of
 
 ROOT = Path(__file__).parents[3]
 
@@ -257,7 +258,7 @@ async def test_a_write_that_breaks_a_rule_harms_no_other(database: Path) -> None
         )
         assert [type(outcome) for outcome in outcomes] == [list, StoreUnavailable, list]
         assert store.counts()[State.QUEUED] == 2
-        assert (await claimed(store, now=1.0)).message.text == "1"
+        assert text_of((await claimed(store, now=1.0)).message) == "1"
     finally:
         await store.close()
 

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse
 
+from service.engine.content import Text
 from service.queue.model import NewMessage
 from service.web import limits
 from service.web.events import BEAT_S, GAP_S
 from tests.component.web.conftest import Beacon
 from tests.component.web.scripted import CONNECTED, PAIRING
 
-HELLO = NewMessage(chat="4915123456789@s.whatsapp.net", text="x")
+HELLO = NewMessage(chat="4915123456789@s.whatsapp.net", content=Text(text="x"))
 DEADLINE_S = 10.0
 
 

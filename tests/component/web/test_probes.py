@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from service.engine.content import Text
 from service.engine.protocol import Hello
 from service.queue.model import NewMessage
 from service.reconnect.status import State
@@ -78,7 +79,7 @@ async def test_health_says_what_is_wrong_with_the_connection_and_what_to_do(beac
 async def test_health_passes_when_all_is_well(beacon: Beacon) -> None:
     beacon.connection.become(CONNECTED)
     beacon.facts.engine = HELLO
-    await beacon.outbox.enqueue([NewMessage(chat="4915123456789@s.whatsapp.net", text="x")])
+    await beacon.outbox.enqueue([NewMessage(chat="4915123456789@s.whatsapp.net", content=Text(text="x"))])
     beacon.clock.advance(30)
 
     report = await (await beacon.client.get("/healthz")).json()

@@ -18,6 +18,7 @@ from service.queue.store import QueueStore
 from service.telemetry.pseudonym import Pseudonyms
 from tests.clock import FakeClock
 from tests.people import ANN, BEN
+from tests.unit.queue.messages import text_of
 
 ADMIN = BEN
 GROUP = "120363000000000001@g.us"
@@ -51,7 +52,7 @@ class Conversation:
             bot.receive(self.said(message) if isinstance(message, str) else message)
         bot.stop()
         await bot.run()
-        return [one.message.text for one in self.kept[before:] if one.created]
+        return [text_of(one.message) for one in self.kept[before:] if one.created]
 
     def said(
         self,

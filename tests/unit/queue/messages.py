@@ -1,9 +1,16 @@
 """Messages for tests, as a store would keep them."""
 
-from service.queue.model import Message, OnUnknown, State
+from service.engine.content import Text
+from service.queue.model import Message, NewMessage, OnUnknown, State
 from tests.people import ANN
 
 NOW = 1_700_000_000.0
+
+
+def text_of(message: Message | NewMessage) -> str:
+    """What a text says."""
+    assert isinstance(message.content, Text)
+    return message.content.text
 
 
 def message(
@@ -20,7 +27,7 @@ def message(
         seq=1,
         id="m1",
         chat=f"{ANN}@s.whatsapp.net",
-        text="hello",
+        content=Text(text="hello"),
         state=state,
         priority=5,
         attempts=attempts,
