@@ -1,7 +1,8 @@
 """Does a quiet connection still hear: a question to WhatsApp now and then, and what no answer means.
 
 Pings are answered inside whatsmeow, and an account that nobody writes to receives nothing for days: only
-something that WhatsApp has to answer through everything that a message passes tells quiet from deaf.
+something that WhatsApp's server has to answer tells quiet from deaf. It says nothing of whatsmeow's queue for
+messages and receipts, which answers do not pass (client.go, handleFrame).
 """
 
 import asyncio

@@ -67,6 +67,11 @@ class Lease:
 
 
 @dataclass(frozen=True)
+class Hearing:
+    deaf: bool
+
+
+@dataclass(frozen=True)
 class Restart:
     pass
 
@@ -76,7 +81,7 @@ class Clear:
     pass
 
 
-Step = AnyEvent | Dies | Passes | Network | Session | Ending | Lease | Restart | Clear
+Step = AnyEvent | Dies | Passes | Network | Session | Ending | Lease | Hearing | Restart | Clear
 
 BEATS = [
     Heartbeat(
@@ -125,6 +130,7 @@ STEPS = st.one_of(
     st.builds(Session, st.sampled_from([None, DEVICE])),
     st.builds(Ending, st.sampled_from([0.0, 3.0])),
     st.builds(Lease, st.booleans(), st.none() | st.sampled_from(Hindrance)),
+    st.builds(Hearing, deaf=st.booleans()),
     st.just(Restart()),
     st.just(Clear()),
 )
@@ -229,6 +235,8 @@ async def play(steps: list[Step], device: str | None) -> None:
                     elif lost or world.lease.away is not None:
                         world.lease.lose()
                     await world.settle()
+                case Hearing(deaf):
+                    world.deaf = deaf
                 case Clear():
                     witness.forgiven = True
                     clearing = asyncio.create_task(world.supervisor.clear())
