@@ -77,10 +77,11 @@ class QueueStore(Protocol):
         One whose id or idempotency key is kept already is left out; so this may be repeated. Claims among
         them are still to be found by `orphans`. How many were taken."""
 
-    async def claim(self, *, worker: str, now: float) -> Claim | None:
+    async def claim(self, *, worker: str, now: float, fair: bool = False) -> Claim | None:
         """Take the next message that may go out now, durably `sending` before this returns.
 
-        Next is: the highest priority, then the earliest accepted, among the heads of all chats. The
+        Next is: the highest priority, then the earliest accepted, among the heads of all chats; with `fair`
+        the earliest accepted (lowest seq) of them whatever its priority. Either costs O(log n). The
         head of a chat is its first live message; a head that is not due, or `unknown`, holds back its
         own chat and no other. One exception: behind messages that the same worker is sending, the
         next of that chat may be claimed too (`Claim.behind`). Expired messages are never claimed;
