@@ -67,6 +67,22 @@ class StoreOperation(StrEnum):
     EXPIRE = "expire"
     PRUNE = "prune"
     NEXT_DUE = "next_due"
+    FIND = "find"
+    CANCEL = "cancel"
+    HOLD = "hold"
+    REQUEUE = "requeue"
+    REQUEUE_DEAD = "requeue_dead"
+    KEEP_FILE = "keep_file"
+    FILE = "file"
+    ADOPT = "adopt"
+    POSTPONE = "postpone"
+    RESEND = "resend"
+    HEARD = "heard"
+    ACQUAINTANCE = "acquaintance"
+    ACQUAINT = "acquaint"
+    STRANGERS_SINCE = "strangers_since"
+    COOL = "cool"
+    COOLDOWNS = "cooldowns"
 
 
 class QueueMetrics:

@@ -75,7 +75,7 @@ class QueueStore(Protocol):
     async def adopt(self, messages: Sequence[Message], *, now: float) -> int:
         """Take over messages of another store as they are, in the order given, after all that are here.
         One whose id or idempotency key is kept already is left out; so this may be repeated. Claims among
-        them are still to be found by `orphans`. How many were taken."""
+        them are still to be found by `orphans`; claims made later get greater tokens. How many were taken."""
 
     async def claim(self, *, worker: str, now: float, fair: bool = False) -> Claim | None:
         """Take the next message that may go out now, durably `sending` before this returns.
@@ -137,6 +137,9 @@ class QueueStore(Protocol):
 
     async def acquaintance(self, chat: str) -> Acquaintance:
         """What is known of a chat. `complete` notes when we first sent something there."""
+
+    async def acquaint(self, known: Mapping[str, Acquaintance]) -> None:
+        """Take over what another store knows of chats: the earlier first sending, the later word of theirs."""
 
     async def strangers_since(self, at: float) -> int:
         """How many chats that never wrote to us were first written to since that time."""
