@@ -5,6 +5,7 @@ where neonize is loaded; from another process, reading is safe.
 """
 
 import asyncio
+import secrets
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +23,26 @@ class SessionFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._identity = path.with_suffix(".id")
+
+    def identity(self) -> str:
+        """Names this database as long as nothing of it is undone: what was sent while it was named
+        otherwise cannot be found here. Raises DataDirUnusable."""
+        try:
+            if not self.path.exists():
+                self._identity.unlink(missing_ok=True)
+            if not self._identity.exists():
+                self.renew_identity()
+            return self._identity.read_text(encoding="ascii")
+        except OSError as error:
+            raise DataDirUnusable(f"{self._identity}: cannot be kept: {error.strerror}") from error
+
+    def renew_identity(self) -> None:
+        """To be called when the database is put back to an earlier state, before it is."""
+        fresh = self._identity.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_hex(8), encoding="ascii")
+        fresh.replace(self._identity)
 
     def prepare(self) -> None:
         """Create the file (mode 0600) if it is missing and put it in WAL mode, which lasts and doubles
@@ -29,6 +50,8 @@ class SessionFile:
         if wrong := sorted(set(str(self.path)) & _NOT_IN_PATH):
             raise DataDirUnusable(f"{self.path}: the path must not contain {' '.join(wrong)}")
         try:
+            if not self.path.exists():
+                self._identity.unlink(missing_ok=True)
             self.path.touch(mode=0o600)
             self.path.chmod(0o600)
             with closing(sqlite3.connect(self.path, timeout=LOCK_TIMEOUT_S)) as database:
@@ -60,6 +83,7 @@ class SessionFile:
 
     def remove(self) -> None:
         """Delete the database and its side files. Only while no engine runs."""
+        self._identity.unlink(missing_ok=True)
         for suffix in ("", *_SIDE_FILES):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 

@@ -35,6 +35,22 @@ def test_prepared_once_the_file_is_private_and_stays_in_wal_mode(tmp_path: Path)
     assert modes(file.path) == ("0o600", "wal")
 
 
+def test_the_identity_lasts_until_the_database_is_begun_anew(tmp_path: Path) -> None:
+    file = SessionFile(tmp_path / "session.db")
+    file.prepare()
+    first = file.identity()
+    assert SessionFile(file.path).identity() == first
+
+    file.renew_identity()
+    second = file.identity()
+    file.remove()
+    file.prepare()
+    third = file.identity()
+    file.path.unlink()  # by hand
+    file.prepare()
+    assert len({first, second, third, file.identity()}) == 4
+
+
 def test_a_file_that_others_may_read_is_made_private(tmp_path: Path) -> None:
     file = SessionFile(tmp_path / "session.db")
     file.path.touch(mode=0o644)
