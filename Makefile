@@ -7,7 +7,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
-LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --no-config --universal --python-version 3.11 \
+LOCK := $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 
 # On a terminal the program gets Ctrl-C alone, so that make ends with the program's own exit code.
@@ -15,13 +15,14 @@ FOREGROUND := if [ -t 0 ]; then set -m; fi;
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-dev run demo test check format bench lock clean
+.PHONY: help setup setup-dev setup-bench run demo test check format bench lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 setup: $(VENV)/.ready ## environment for run and demo
-setup-dev: $(VENV)/.ready-dev ## environment for test, check and bench
+setup-dev: $(VENV)/.ready-dev ## environment for test and check
+setup-bench: $(VENV)/.ready-bench ## environment for bench: with the queues that ours is compared to
 
 run: setup ## start the service; the page and the terminal say what to do next
 	@$(FOREGROUND) $(BIN)/beacon run; exit $$?
@@ -42,12 +43,13 @@ format: setup-dev ## let ruff format and mend what it can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: setup-dev ## measure; the last line is one JSON object
+bench: setup-bench ## measure; the last line is one JSON object
 	@$(BIN)/python -m tests.bench --json $(ARGS)
 
 lock: setup-dev ## write requirements*.txt anew from pyproject.toml
-	@$(LOCK) --extra demo --group build -o requirements.txt
-	@$(LOCK) --extra demo --group build --group dev -c requirements.txt -o requirements-dev.txt
+	@$(LOCK) pyproject.toml --extra demo --group build -o requirements.txt
+	@$(LOCK) pyproject.toml --extra demo --group build --group dev -c requirements.txt -o requirements-dev.txt
+	@$(LOCK) --group bench -c requirements-dev.txt -o requirements-bench.txt
 
 clean: ## remove the environment and caches, never data
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -62,6 +64,11 @@ $(VENV)/.ready: $(VENV)/.created requirements.txt pyproject.toml
 $(VENV)/.ready-dev: $(VENV)/.ready requirements-dev.txt
 	@echo "Installing what its tests need ..."
 	@$(PIP) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.ready-bench: $(VENV)/.ready-dev requirements-bench.txt
+	@echo "Installing what it is compared to ..."
+	@$(PIP) --require-hashes -r requirements-bench.txt
 	@touch $@
 
 $(VENV)/.created:

@@ -11,7 +11,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[3]
 RUNTIME = "requirements.txt"
 TESTS = "requirements-dev.txt"
-both = pytest.mark.parametrize("name", [RUNTIME, TESTS])
+BENCH = "requirements-bench.txt"
+each = pytest.mark.parametrize("name", [RUNTIME, TESTS, BENCH])
 
 
 def pins(name: str) -> dict[str, list[Requirement]]:
@@ -34,7 +35,7 @@ def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-@both
+@each
 def test_every_requirement_is_one_version_with_hashes(name: str) -> None:
     for requirements in pins(name).values():
         for requirement in requirements:
@@ -42,7 +43,7 @@ def test_every_requirement_is_one_version_with_hashes(name: str) -> None:
             assert requirement.url is None
 
 
-@both
+@each
 def test_no_host_and_no_path_is_named(name: str) -> None:
     text = (ROOT / name).read_text()
     assert re.findall(r"://|^\s*-|@ |/", re.sub(r"--hash=", "", text), re.MULTILINE) == []
@@ -54,6 +55,7 @@ def test_what_pyproject_asks_for_is_pinned_within_its_bounds() -> None:
     for name, lines in {
         RUNTIME: wanted + groups["build"],
         TESTS: wanted + groups["build"] + groups["dev"],
+        BENCH: groups["bench"],
     }.items():
         pinned = pins(name)
         for requirement in map(Requirement, lines):
@@ -65,6 +67,12 @@ def test_tests_run_on_what_production_runs_on() -> None:
     tests = pins(TESTS)
     for name, requirements in pins(RUNTIME).items():
         assert list(map(str, tests[name])) == list(map(str, requirements))
+
+
+def test_a_benchmark_changes_nothing_that_is_installed_for_the_tests() -> None:
+    tests = pins(TESTS)
+    for name, requirements in pins(BENCH).items():
+        assert list(map(str, tests.get(name, requirements))) == list(map(str, requirements))
 
 
 def test_heroku_sees_exactly_one_list_of_packages() -> None:
