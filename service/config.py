@@ -1,6 +1,9 @@
 """Settings: environment variables with a default that works on a laptop, all checked at once."""
 
+import re
 from collections.abc import Set
+from dataclasses import dataclass
+from datetime import time
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
@@ -33,6 +36,53 @@ class LogLevel(StrEnum):
 
 
 LOOPBACK: Final = "127.0.0.1"
+DAY_S: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """A length of time that is drawn anew each time, from `least` to `most` seconds."""
+
+    least: float
+    most: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Seconds":
+        """From `3-8`, or `5` for always the same. Raises ValueError."""
+        found = re.fullmatch(r"([0-9.]+)(?:-([0-9.]+))?", text.replace(" ", ""))
+        try:
+            range_ = cls(float(found[1]), float(found[2] or found[1])) if found else None
+        except ValueError:
+            range_ = None
+        if range_ is None or not range_.least <= range_.most <= DAY_S:
+            raise ValueError("must be a range of seconds such as 3-8, at most 86400")
+        return range_
+
+    def __str__(self) -> str:
+        return f"{self.least:g}-{self.most:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Every day from `start` to `end`, over midnight when `end` is the earlier one."""
+
+    start: time
+    end: time
+
+    @classmethod
+    def parse(cls, text: str) -> "Hours":
+        """From `22:00-07:00`. Raises ValueError."""
+        found = re.fullmatch(r"([0-9]{1,2}:[0-9]{2})-([0-9]{1,2}:[0-9]{2})", text.replace(" ", ""))
+        try:
+            hours = cls(*(time.fromisoformat(part.zfill(5)) for part in found.groups())) if found else None
+        except ValueError:
+            hours = None
+        if hours is None or hours.start == hours.end:
+            raise ValueError("must be two different times of day such as 22:00-07:00")
+        return hours
+
+    def __str__(self) -> str:
+        return f"{self.start:%H:%M}-{self.end:%H:%M}"
 
 
 class Settings(BaseSettings):
@@ -93,6 +143,36 @@ class Settings(BaseSettings):
     bot_plugins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Python modules that add commands, separated by commas."
     )
+    pacing: bool = Field(
+        True,
+        description="Whether sending is slowed down to what WhatsApp may take for a person (docs/pacing.md). "
+        "Off is for those who know what they risk: accounts that send like machines are banned.",
+    )
+    send_rate: float = Field(
+        20.0, ge=0.1, le=6000, description="Messages a minute, at most, over any longer while."
+    )
+    send_burst: int = Field(
+        10, ge=1, le=1000, description="Messages that may go out at once after a quiet while."
+    )
+    chat_gap: Annotated[Seconds, NoDecode] = Field(
+        Seconds(3, 8),
+        description="Seconds between two messages to one chat, drawn anew each time from this range.",
+    )
+    new_chats_per_day: int = Field(
+        10,
+        ge=0,
+        le=1000,
+        description="How many people who never wrote to this account may be written to for the first time in "
+        "any 24 hours; the others wait. Groups do not count.",
+    )
+    new_chat_gap: Annotated[Seconds, NoDecode] = Field(
+        Seconds(45, 120), description="Seconds between two such first messages, drawn anew each time."
+    )
+    quiet_hours: Annotated[Hours | None, NoDecode] = Field(
+        None,
+        description="Hours in which nothing at all is sent, such as 22:00-07:00, in the time zone TZ or else "
+        "in UTC. Default: none, because a notification that waits until the morning is none.",
+    )
     unknown_wait: float = Field(
         120.0,
         ge=0.1,
@@ -102,7 +182,9 @@ class Settings(BaseSettings):
     )
     log_format: LogFormat = Field(LogFormat.AUTO, description="auto, json or console.")
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error.")
-    tz: str | None = Field(None, description="Time zone for times shown to people, such as Europe/Berlin.")
+    tz: str | None = Field(
+        None, description="Time zone of QUIET_HOURS and of times shown to people, such as Europe/Berlin."
+    )
 
     @field_validator("bot_admins", "bot_plugins", mode="before")
     @classmethod
@@ -118,6 +200,16 @@ class Settings(BaseSettings):
         if not all(number.isascii() and number.isdigit() and 7 <= len(number) <= 15 for number in plain):
             raise ValueError("must be phone numbers of 7 to 15 digits with country code, separated by commas")
         return plain
+
+    @field_validator("chat_gap", "new_chat_gap", mode="before")
+    @classmethod
+    def _seconds(cls, value: object) -> object:
+        return Seconds.parse(value) if isinstance(value, str) else value
+
+    @field_validator("quiet_hours", mode="before")
+    @classmethod
+    def _hours(cls, value: object) -> object:
+        return Hours.parse(value) if isinstance(value, str) else value
 
     @field_validator("tz")
     @classmethod

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from service.config import Settings
+from service.config import Hours, Seconds, Settings
 
 KINDS: Final[dict[Any, str]] = {
     str: "text",
@@ -18,7 +18,9 @@ KINDS: Final[dict[Any, str]] = {
     SecretStr: "secret text",
     int: "whole number",
     float: "number",
-    bool: "true or false",
+    bool: "`on` or `off`",
+    Seconds: "seconds, one number or a range",
+    Hours: "two times of day, `HH:MM-HH:MM`",
     tuple: "list, separated by commas",
 }
 
@@ -93,4 +95,6 @@ def _kind(annotation: Any) -> str:
 def _default(value: object) -> str:
     if value is None or value == ():
         return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return value.value if isinstance(value, StrEnum) else str(value)

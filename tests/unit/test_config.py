@@ -1,11 +1,12 @@
 """Settings: a laptop needs none, a wrong one is named together with all the others."""
 
 import re
+from datetime import time
 
 import pytest
 
 from service import config
-from service.config import Settings
+from service.config import Hours, Seconds, Settings
 from service.errors import SettingsError
 
 TOKEN = "0123456789abcdef"
@@ -63,6 +64,22 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.bot_plugins == ("one", "two.three")
 
 
+def test_ranges_and_hours_are_written_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAT_GAP", "1.5 - 4")
+    monkeypatch.setenv("NEW_CHAT_GAP", "60")
+    monkeypatch.setenv("QUIET_HOURS", "22:30-7:00")
+    settings = config.load()
+    assert settings.chat_gap == Seconds(1.5, 4)
+    assert settings.new_chat_gap == Seconds(60, 60)
+    assert settings.quiet_hours == Hours(time(22, 30), time(7))
+
+
+@pytest.mark.parametrize(("written", "meant"), [("on", True), ("off", False), ("false", False), ("1", True)])
+def test_a_switch_is_on_or_off(monkeypatch: pytest.MonkeyPatch, written: str, meant: bool) -> None:
+    monkeypatch.setenv("PACING", written)
+    assert config.load().pacing is meant
+
+
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
@@ -77,6 +94,15 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         ("BOT_ADMINS", "ann", "BOT_ADMINS=ann: must be phone numbers of 7 to 15 digits"),
         ("KEEP_ALIVE_URL", "file:///etc/passwd", "KEEP_ALIVE_URL=***: must be an address that begins with"),
         ("KEEP_ALIVE_URL", "http://", "KEEP_ALIVE_URL=***: must be an address that begins with"),
+        ("PACING", "maybe", "PACING=maybe: input should be a valid boolean"),
+        ("SEND_RATE", "0", "SEND_RATE=0: input should be greater than or equal to 0.1"),
+        ("CHAT_GAP", "8-3", "CHAT_GAP=8-3: must be a range of seconds such as 3-8"),
+        ("CHAT_GAP", "nan", "CHAT_GAP=nan: must be a range of seconds such as 3-8"),
+        ("NEW_CHAT_GAP", "1.2.3", "NEW_CHAT_GAP=1.2.3: must be a range of seconds such as 3-8"),
+        ("NEW_CHAT_GAP", "0-90000", "NEW_CHAT_GAP=0-90000: must be a range of seconds such as 3-8"),
+        ("QUIET_HOURS", "night", "QUIET_HOURS=night: must be two different times of day such as 22:00-07:00"),
+        ("QUIET_HOURS", "22:00-25:00", "QUIET_HOURS=22:00-25:00: must be two different times of day"),
+        ("QUIET_HOURS", "07:00-7:00", "QUIET_HOURS=07:00-7:00: must be two different times of day"),
         ("TZ", "Mars/Olympus", "TZ=Mars/Olympus: must be a time zone such as Europe/Berlin"),
     ],
 )

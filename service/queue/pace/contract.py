@@ -1,0 +1,66 @@
+"""What the dispatcher asks of whoever says how fast messages may go out."""
+
+from typing import Protocol
+
+from service.queue.model import Message
+
+
+class Pacer(Protocol):
+    """Says when a message may go out. Asked by one dispatcher, from one event loop.
+
+    Trouble of the store is no error here: what is not known for certain waits a few seconds, what is to be
+    remembered is kept in memory until the store takes it.
+    """
+
+    async def open(self) -> None:
+        """Read what the store remembers. Call it before the first claim of each time that the account's
+        lease is held: another process may have sent meanwhile. Raises StoreUnavailable."""
+
+    def ready_in_s(self) -> float:
+        """Seconds after which to ask again whether the account may send anything at all; 0: now."""
+
+    async def not_before(self, message: Message) -> float | None:
+        """When to ask again for this claimed message, Unix seconds; None: it may go out now, at once.
+
+        None is counted as sent. When such a message did not leave after all, asking for it again takes the
+        first count back. A time means that it has to be postponed until then; it may have to wait further.
+        """
+
+    def sent(self, message: Message) -> None:
+        """It went out: the server acknowledged it."""
+
+    async def refused(self, message: Message, rule: str) -> None:
+        """An attempt failed for sure, by the outcome rule of this name. Call it for every such attempt."""
+
+    async def heard(self, chat: str, alternatives: tuple[str, ...], at: float) -> None:
+        """Somebody wrote to us in this chat at that time, Unix seconds. `alternatives` are other JIDs of the
+        same person: the LID of a phone number, or the reverse. In a group they are not regarded: who
+        writes to a group has not written to us."""
+
+    def sentence(self) -> str | None:
+        """What stands still now and until when, in words for people; None when nothing does."""
+
+
+class Unpaced:
+    """Everything may go out at once, and nothing is remembered."""
+
+    async def open(self) -> None:
+        pass
+
+    def ready_in_s(self) -> float:
+        return 0.0
+
+    async def not_before(self, message: Message) -> float | None:  # noqa: ARG002
+        return None
+
+    def sent(self, message: Message) -> None:
+        pass
+
+    async def refused(self, message: Message, rule: str) -> None:
+        pass
+
+    async def heard(self, chat: str, alternatives: tuple[str, ...], at: float) -> None:
+        pass
+
+    def sentence(self) -> str | None:
+        return None
