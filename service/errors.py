@@ -7,6 +7,7 @@ BeaconError
  │   ├─ DataDirInUse         another process holds DATA_DIR
  │   └─ AddressUnusable      the HTTP address is taken or not ours
  ├─ InvalidInput             a caller sent something that is not allowed; names field, value, rule
+ │   └─ InputTooLarge        its size is what is not allowed
  ├─ StoreError               the queue's store
  │   ├─ StoreUnavailable     try again later; nothing was changed
  │   │   └─ StoreFull        the disk is full; nothing was changed
@@ -28,6 +29,7 @@ BeaconError
 Each carries `exit_code`, which the command line returns (BSD sysexits where one fits).
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -70,14 +72,20 @@ class AddressUnusable(StartError):
 
 
 class InvalidInput(BeaconError):
-    """A caller's input breaks a rule. `field` is a path such as `messages[3].to`."""
+    """A caller's input breaks a rule. `field` is a path such as `messages[3].to`; `others` are further faults
+    that were found with this one."""
 
     exit_code = 65  # EX_DATAERR
 
-    def __init__(self, field: str, sentence: str) -> None:
+    def __init__(self, field: str, sentence: str, *, others: Sequence["InvalidInput"] = ()) -> None:
         super().__init__(f"{field}: {sentence}")
         self.field = field
         self.sentence = sentence
+        self.others = others
+
+
+class InputTooLarge(InvalidInput):
+    """It is its size that breaks a rule."""
 
 
 class StoreError(BeaconError):

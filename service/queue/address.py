@@ -39,6 +39,22 @@ def parse_chat(value: str, *, field: str) -> str:
     return f"{_parse_phone(text, field=field)}@{USER_SERVER}"
 
 
+def parse_person(value: str, *, field: str) -> str:
+    """The JID, without device, of a person: as `parse_chat`, but no group. Raises InvalidInput."""
+    jid = parse_chat(value, field=field)
+    if is_group(jid):
+        raise InvalidInput(field, "must be a person's phone number or JID, not a group's")
+    return jid
+
+
+def parse_phone(value: str, *, field: str) -> str:
+    """The digits, with country code, of a phone number. Raises InvalidInput."""
+    text = value.strip()
+    if "@" in text or len(text) > _MAX_CHARS:
+        raise InvalidInput(field, "must be a phone number with country code")
+    return _parse_phone(text, field=field)
+
+
 def is_group(chat: str) -> bool:
     """Whether the JID is a group's."""
     return chat.endswith(f"@{GROUP_SERVER}")
@@ -61,6 +77,8 @@ def _parse_jid(user: str, server: str, *, field: str) -> str:
 
 def _parse_phone(text: str, *, field: str) -> str:
     digits = _SEPARATORS.sub("", text).removeprefix("+")
+    if not digits:
+        raise InvalidInput(field, "must be a phone number with country code")
     if not (digits.isascii() and digits.isdigit()):
         raise InvalidInput(field, "a phone number has digits, spaces, ( ) . - / and a leading + only")
     if len(digits) > _E164_DIGITS:

@@ -14,7 +14,7 @@ from service.queue import spans
 from service.queue.address import parse_chat
 from service.queue.content import parse_content
 from service.queue.metrics import EnqueueOutcome, QueueMetrics
-from service.queue.model import Enqueued, Message, NewMessage, State
+from service.queue.model import Enqueued, Message, NewMessage, Page, Query, State
 from service.queue.store import QueueStore
 
 log = structlog.get_logger(__name__)
@@ -43,16 +43,15 @@ class Outbox:
     async def enqueue(self, messages: Sequence[NewMessage]) -> list[Enqueued]:
         """Keep all of them, on disk before this returns, in the order given; or none.
 
-        A chat may be a phone number. Raises InvalidInput, with the field as `messages[3].text`, and
-        StoreUnavailable or StoreFull.
+        A chat may be a phone number. Raises InvalidInput, with the field as `messages[3].text` and the faults
+        of other messages in `others`; StoreUnavailable or StoreFull.
         """
-        now = self._clock.now()
-        checked = [_checked(message, f"messages[{i}]", now=now) for i, message in enumerate(messages)]
+        checked = check_all(messages, now=self._clock.now())
         with trace.use_span(spans.publish(self._tracer, messages=len(checked)), end_on_exit=True) as span:
             traceparent = spans.traceparent(span)
             carried = [replace(m, traceparent=traceparent or m.traceparent) for m in checked]
             try:
-                answers = await self._store.enqueue(carried, now=now)
+                answers = await self._store.enqueue(carried, now=self._clock.now())
             except StoreUnavailable as error:
                 self._metrics.enqueued(EnqueueOutcome.REJECTED, len(carried))
                 spans.failed(span, type(error).__name__)
@@ -66,9 +65,57 @@ class Outbox:
         self._wake()
         return answers
 
+    async def keep_file(self, data: bytes) -> str:
+        """Keep a file's bytes, durably, before a message names them by the SHA-256 that this answers.
+
+        Raises StoreUnavailable, StoreFull.
+        """
+        return await self._store.keep_file(data, now=self._clock.now())
+
     async def get(self, message_id: str) -> Message | None:
         """One message by its id. Raises StoreUnavailable."""
         return await self._store.get(message_id)
+
+    async def find(self, query: Query) -> Page:
+        """Messages, the latest accepted first. Raises StoreUnavailable."""
+        return await self._store.find(query)
+
+    async def cancel(self, message_id: str) -> Message | None:
+        """Take a message back that waits or is held; the message afterwards, `cancelled` unless it was too
+        late; None when it is not kept. Raises StoreUnavailable."""
+        message = await self._store.cancel(message_id, now=self._clock.now())
+        self._wake()  # it may have held back its chat
+        return self._asked("cancel", message)
+
+    async def hold(self, message_id: str) -> Message | None:
+        """Let a waiting message wait for a person; the message afterwards, `held` unless it was too late;
+        None when it is not kept. Raises StoreUnavailable."""
+        message = await self._store.hold(message_id, now=self._clock.now())
+        self._wake()  # it no longer holds back its chat
+        return self._asked("hold", message)
+
+    async def release(self, message_id: str) -> Message | None:
+        """Let a held message go out; the message afterwards, `queued` unless it was in another state; None
+        when it is not kept. Raises StoreUnavailable."""
+        message = await self._store.get(message_id)
+        if message is not None and message.state is State.HELD:
+            message = await self._store.requeue(message_id, now=self._clock.now())
+            self._wake()
+        return self._asked("release", message)
+
+    async def requeue(self, message_id: str) -> Message | None:
+        """Try a dead, expired or held message again; the message afterwards, `queued` unless it was in
+        another state; None when it is not kept. Raises StoreUnavailable."""
+        message = await self._store.requeue(message_id, now=self._clock.now())
+        self._wake()
+        return self._asked("retry", message)
+
+    async def requeue_dead(self) -> int:
+        """Try every dead message again; how many. Raises StoreUnavailable."""
+        messages = await self._store.requeue_dead(now=self._clock.now())
+        log.info("queue.dead_requeued", messages=messages)
+        self._wake()
+        return messages
 
     def counts(self) -> Mapping[State, int]:
         """Messages by state, O(1)."""
@@ -82,15 +129,37 @@ class Outbox:
         """Call `listener` when counts may have changed; the answer ends that."""
         return self._store.subscribe(lambda _: listener())
 
+    def _asked(self, wish: str, message: Message | None) -> Message | None:
+        if message is not None:
+            log.info("message.asked", wish=wish, message=message.id, state=message.state.value)
+        return message
 
-def _checked(message: NewMessage, where: str, *, now: float) -> NewMessage:
+
+def check_all(messages: Sequence[NewMessage], *, now: float) -> list[NewMessage]:
+    """All of them as they are kept. Raises InvalidInput for the first fault, the others' with it."""
+    checked: list[NewMessage] = []
+    faults: list[InvalidInput] = []
+    for index, message in enumerate(messages):
+        try:
+            checked.append(check(message, field=f"messages[{index}]", now=now))
+        except InvalidInput as fault:
+            faults.append(fault)
+    if faults:
+        first, *others = faults
+        first.others = others
+        raise first
+    return checked
+
+
+def check(message: NewMessage, *, field: str, now: float) -> NewMessage:
+    """The message as it is kept, its chat as a JID. Raises InvalidInput for the first fault."""
+    chat = parse_chat(message.chat, field=f"{field}.to")
+    content = parse_content(message.content, field=field)
     if not 0 <= message.priority <= MAX_PRIORITY:
-        raise InvalidInput(f"{where}.priority", f"{message.priority}: must be 0 to {MAX_PRIORITY}")
+        raise InvalidInput(f"{field}.priority", f"{message.priority}: must be 0 to {MAX_PRIORITY}")
     if message.max_attempts < 1:
-        raise InvalidInput(f"{where}.max_attempts", f"{message.max_attempts}: must be at least 1")
+        raise InvalidInput(f"{field}.max_attempts", f"{message.max_attempts}: must be at least 1")
     earliest = now if message.not_before is None else max(now, message.not_before)
     if message.expires_at is not None and message.expires_at <= earliest:
-        raise InvalidInput(f"{where}.expires_at", "must be later than now and than not_before")
-    chat = parse_chat(message.chat, field=f"{where}.to")
-    parse_content(message.content, field=where)
-    return replace(message, chat=chat)
+        raise InvalidInput(f"{field}.expires_at", "must be later than now and than not_before")
+    return replace(message, chat=chat, content=content)
