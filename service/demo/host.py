@@ -25,14 +25,28 @@ POLL_S: Final = 0.05
 SETTLED: Final = frozenset({"sent", "delivered", "read"})
 
 
-class Host:
-    """`beacon demo --external` in a child process. Use as an async context manager."""
+PROGRAM: Final = (sys.executable, "-m", "service")
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], *, quiet: bool) -> None:
+
+class Host:
+    """`beacon demo --external` in a child process. Use as an async context manager.
+
+    `program` is what stands for `beacon`. `environment` may be changed between two starts.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        *,
+        quiet: bool,
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
         self.url = f"http://127.0.0.1:{_free_port()}"
         self._log = folder / "service.log"
         self._quiet = quiet
-        self._environment = {
+        self._program = program
+        self.environment = {
             **{
                 name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields
             },
@@ -56,16 +70,20 @@ class Host:
 
     async def start(self) -> None:
         """Start the process and wait until it answers. Raises SimulatorError with the end of its log."""
+        await self.spawn()
+        await self.until(lambda _: True, timeout_s=STARTUP_S)
+
+    async def spawn(self) -> None:
+        """Start the process and wait for nothing."""
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "service", "demo", "--external"),
-                env=self._environment,
+                *(*self._program, "demo", "--external"),
+                env=self.environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log if self._quiet else None,
                 stderr=log if self._quiet else None,
                 start_new_session=True,  # Ctrl-C is for the demo, which then stops the service
             )
-        await self.until(lambda _: True, timeout_s=STARTUP_S)
 
     async def stop(self) -> int:
         """SIGTERM, unless it has ended; the exit code."""
@@ -156,7 +174,7 @@ class Host:
             async with asyncio.timeout(timeout_s):
                 while True:
                     if self._process is not None and self._process.returncode is not None:
-                        raise SimulatorError(f"the service ended: {self._last_words()}")
+                        raise SimulatorError(f"the service ended: {self.last_words()}")
                     try:
                         last = await self.session()
                     except aiohttp.ClientError:
@@ -166,10 +184,11 @@ class Host:
                     await asyncio.sleep(POLL_S)
         except TimeoutError as error:
             raise SimulatorError(
-                f"after {timeout_s:.0f} s the service still says {json.dumps(last)}: {self._last_words()}"
+                f"after {timeout_s:.0f} s the service still says {json.dumps(last)}: {self.last_words()}"
             ) from error
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """The end of its log."""
         return self._log.read_text(errors="replace")[-2000:] if self._log.exists() else ""
 
 
