@@ -13,6 +13,13 @@ BeaconError
  │   │   └─ StoreFull        the disk is full; nothing was changed
  │   ├─ StoreTooNew          the schema is newer than this program
  │   └─ ClaimLost            a completion came after the claim had been given away
+ ├─ BackupError              a copy of the session could not be made, kept or read
+ │   ├─ VaultUnavailable     where copies are kept cannot be used now; nothing was changed
+ │   │   └─ VaultFull        it has no room; nothing was changed
+ │   ├─ FenceTooOld          another process owns the account by now; nothing was changed
+ │   ├─ SnapshotRefused      the session is not fit to be kept; names the reason
+ │   └─ BackupUnreadable     a copy is there, but cannot be read: damaged, or sealed with another key
+ │       └─ BackupKeyMissing it names a key that we do not have
  ├─ EngineError              the child process that owns neonize
  │   ├─ EngineGone           it ended; what was in flight has an unknown outcome
  │   ├─ EngineTimeout        a command passed its deadline; its outcome is unknown
@@ -110,6 +117,48 @@ class StoreTooNew(StoreError):
 
 class ClaimLost(StoreError):
     """A completion came for a claim that is no longer held; nothing was changed."""
+
+
+class BackupError(BeaconError):
+    """A copy of the session could not be made, kept or read."""
+
+
+class VaultUnavailable(BackupError):
+    """Where copies are kept cannot be used now; nothing was changed, try again later."""
+
+    exit_code = 75  # EX_TEMPFAIL
+
+
+class VaultFull(VaultUnavailable):
+    """Where copies are kept has no room for another; nothing was changed."""
+
+
+class FenceTooOld(BackupError):
+    """Another process owns the account by now, and may have written; nothing was changed."""
+
+
+class SnapshotRefused(BackupError):
+    """The session is not fit to stand in for the last good copy. `reason` is one of a closed set."""
+
+    def __init__(self, reason: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+
+
+class BackupUnreadable(BackupError):
+    """A copy is there and cannot be read: damaged, cut short, or sealed with another key."""
+
+    exit_code = 65  # EX_DATAERR
+
+
+class BackupKeyMissing(BackupUnreadable):
+    """A copy is sealed with a key that is not among ours; `key_id` names it."""
+
+    exit_code = 78  # EX_CONFIG
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"sealed with key {key_id}, which is not in BACKUP_KEYS")
+        self.key_id = key_id
 
 
 class EngineError(BeaconError):

@@ -1,0 +1,1 @@
+"""Keeps copies of the session, so that it outlives the machine."""

@@ -1,0 +1,51 @@
+"""What every place that keeps backups promises. One conformance suite checks it on each of them.
+
+A vault sees sealed bytes only. Every method raises VaultUnavailable (nothing was changed) when it cannot be
+used, VaultFull when it has no room. A vault belongs to one account; several accounts may share a place.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from service.backup.model import Kept, Sealed
+
+
+class Vault(Protocol):
+    """Sealed backups of one account."""
+
+    async def open(self) -> None:
+        """Connect, and make or migrate what is needed. Raises StoreTooNew."""
+
+    async def close(self) -> None:
+        """Release everything."""
+
+    async def enter(self) -> int:
+        """Begin a new epoch, durably, and answer it: 1 at first, then always one more. From now on, what an
+        earlier epoch writes is refused."""
+
+    async def epoch(self) -> int:
+        """The epoch that was entered last; 0 before the first."""
+
+    async def listed(self) -> Sequence[Kept]:
+        """All backups, the latest first. Only whole ones: a `put` that was cut short left nothing here."""
+
+    async def manifest(self, sequence: int) -> bytes:
+        """A sealed manifest. Raises BackupUnreadable when it is listed but cannot be had, else KeyError."""
+
+    async def missing(self, chunk_ids: Collection[str]) -> set[str]:
+        """Which of these are not kept yet."""
+
+    async def chunks(self, chunk_ids: Collection[str]) -> Mapping[str, bytes]:
+        """Sealed chunks. Raises BackupUnreadable when one is not there."""
+
+    async def put(self, sealed: Sealed, chunks: Mapping[str, bytes], *, epoch: int) -> None:
+        """Keep a backup with those chunks that were missing: all of it, durably, or nothing.
+
+        Raises FenceTooOld when a later epoch was entered, ValueError when its sequence is not above all that
+        are kept, BackupUnreadable when a chunk that was there before is there no more."""
+
+    async def verified(self, sequence: int, *, at: float) -> None:
+        """Note that it was fetched and checked as a restore would."""
+
+    async def forget(self, sequences: Collection[int]) -> int:
+        """Remove backups, and the chunks that no other names; how many bytes that freed."""
