@@ -180,6 +180,18 @@ class Settings(BaseSettings):
         description="Seconds to wait, connected, for a receipt of a message whose outcome is unknown, before "
         "it is sent again or held.",
     )
+    media_max_mb: int = Field(
+        16,
+        ge=1,
+        le=100,
+        description="Largest picture, film, sound or document in MB (10^6 bytes), handed in or fetched; it is "
+        "kept with its message.",
+    )
+    media_private_urls: bool = Field(
+        False,
+        description="Whether a message may name a file by a URL inside of this network (loopback, private and "
+        "link-local addresses).",
+    )
     log_format: LogFormat = Field(LogFormat.AUTO, description="auto, json or console.")
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error.")
     tz: str | None = Field(
