@@ -5,11 +5,13 @@ SQLite 3.7.0 to 3.51.2, which needs two connections that write or checkpoint at 
 """
 
 import asyncio
+import hashlib
 import os
 import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -17,7 +19,22 @@ from service.clock import Clock
 from service.errors import StoreFull, StoreUnavailable
 from service.queue.metrics import QueueMetrics, StoreErrorReason, StoreOperation
 from service.queue.migrations import migrate
-from service.queue.model import Claim, Enqueued, Message, Moves, NewMessage, Receipted, SendResult, State
+from service.queue.model import (
+    Acquaintance,
+    Claim,
+    Cooldown,
+    Cooling,
+    Enqueued,
+    Message,
+    Moves,
+    NewMessage,
+    Page,
+    Query,
+    Receipted,
+    SendResult,
+    State,
+)
+from service.queue.sqlite_files import BATCH as FILES
 from service.queue.sqlite_transaction import BATCH, Transaction
 from service.queue.sqlite_writer import Committed, Writer, translate
 
@@ -110,7 +127,7 @@ class SqliteStore:
         return self._oldest
 
     def trouble(self) -> str | None:
-        """Why the last write failed, None when it did not: can messages be kept now."""
+        """See QueueStore.trouble. Judged by the last write."""
         return self._trouble
 
     def subscribe(self, listener: Callable[[Moves], None]) -> Callable[[], None]:
@@ -138,20 +155,57 @@ class SqliteStore:
 
     async def get(self, message_id: str) -> Message | None:
         """See QueueStore.get."""
-        reader = self._reader
-        if reader is None:
-            raise StoreUnavailable("queue database: not open")
-        look = Transaction(reader, self._account).get
-        loop = asyncio.get_running_loop()
-        return await self._measured(StoreOperation.GET, loop.run_in_executor(self._reading, look, message_id))
+        return await self._read(StoreOperation.GET, lambda t: t.get(message_id))
+
+    async def find(self, query: Query) -> Page:
+        """See QueueStore.find. A page of one chat and some states may be short and not the last."""
+        return await self._read(StoreOperation.FIND, lambda t: t.find(query))
+
+    async def cancel(self, message_id: str, *, now: float) -> Message | None:
+        """See QueueStore.cancel."""
+        return await self._write(StoreOperation.CANCEL, lambda t: t.cancel(message_id, now=now))
+
+    async def hold(self, message_id: str, *, now: float) -> Message | None:
+        """See QueueStore.hold."""
+        return await self._write(StoreOperation.HOLD, lambda t: t.hold(message_id, now=now))
+
+    async def requeue(self, message_id: str, *, now: float) -> Message | None:
+        """See QueueStore.requeue."""
+        return await self._write(StoreOperation.REQUEUE, lambda t: t.requeue(message_id, now=now))
+
+    async def requeue_dead(self, *, now: float) -> int:
+        """See QueueStore.requeue_dead."""
+        total, moved, last = 0, BATCH, 0
+        while moved >= BATCH:
+            moved, last = await self._write(
+                StoreOperation.REQUEUE_DEAD, partial(Transaction.requeue_dead, after=last, now=now)
+            )
+            total += moved
+        return total
+
+    async def keep_file(self, data: bytes, *, now: float) -> str:
+        """See QueueStore.keep_file."""
+        sha256 = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
+        await self._write(StoreOperation.KEEP_FILE, lambda t: t.files.keep(sha256, data, now=now))
+        return sha256
+
+    async def file(self, sha256: str) -> bytes | None:
+        """See QueueStore.file."""
+        return await self._read(StoreOperation.FILE, lambda t: t.files.read(sha256))
+
+    async def adopt(self, messages: Sequence[Message], *, now: float) -> int:
+        """See QueueStore.adopt. All of them in one commit."""
+        return await self._write(StoreOperation.ADOPT, lambda t: t.adopt(messages, now=now))
 
     # --- worker -----------------------------------------------------------------------------------
 
-    async def claim(self, *, worker: str, now: float) -> Claim | None:
+    async def claim(self, *, worker: str, now: float, fair: bool = False) -> Claim | None:
         """See QueueStore.claim."""
         claim, more = None, True
         while claim is None and more:
-            claim, more = await self._write(StoreOperation.CLAIM, lambda t: t.claim(worker=worker, now=now))
+            claim, more = await self._write(
+                StoreOperation.CLAIM, lambda t: t.claim(worker=worker, now=now, fair=fair)
+            )
         return claim
 
     async def complete(self, claim: Claim, *, whatsapp_id: str, now: float) -> Message:
@@ -163,6 +217,10 @@ class SqliteStore:
     async def release(self, claim: Claim, *, now: float) -> Message:
         """See QueueStore.release."""
         return await self._write(StoreOperation.RELEASE, lambda t: t.release(claim, now=now))
+
+    async def postpone(self, claim: Claim, *, until: float, now: float) -> Message:
+        """See QueueStore.postpone."""
+        return await self._write(StoreOperation.POSTPONE, lambda t: t.postpone(claim, until=until, now=now))
 
     async def fail(
         self, claim: Claim, *, result: SendResult, error: str, retry_at: float | None, now: float
@@ -202,6 +260,10 @@ class SqliteStore:
             StoreOperation.RECEIVE, lambda t: t.receive(whatsapp_ids, state=state, at=at, now=now)
         )
 
+    async def resend(self, whatsapp_id: str, *, now: float) -> Message | None:
+        """See QueueStore.resend."""
+        return await self._write(StoreOperation.RESEND, lambda t: t.resend(whatsapp_id, now=now))
+
     async def expire(self, *, now: float) -> int:
         """See QueueStore.expire. Long work is cut into commits that let others in between."""
         total, moved = 0, BATCH
@@ -216,13 +278,52 @@ class SqliteStore:
         while gone >= BATCH:
             gone = await self._write(StoreOperation.PRUNE, lambda t: t.prune(now=now))
             total += gone
+        looked = FILES
+        while looked >= FILES:
+            looked = await self._write(StoreOperation.PRUNE, lambda t: t.files.prune(now=now))
         return total
 
     async def next_due(self) -> float | None:
         """See QueueStore.next_due."""
         return await self._write(StoreOperation.NEXT_DUE, Transaction.next_due)
 
+    # --- pacing -----------------------------------------------------------------------------------
+
+    async def heard(self, chat: str, *, at: float) -> None:
+        """See QueueStore.heard."""
+        await self._write(StoreOperation.HEARD, lambda t: t.pacing.heard(chat, at=at))
+
+    async def acquaintance(self, chat: str) -> Acquaintance:
+        """See QueueStore.acquaintance."""
+        return await self._read(StoreOperation.ACQUAINTANCE, lambda t: t.pacing.acquaintance(chat))
+
+    async def acquaint(self, known: Mapping[str, Acquaintance]) -> None:
+        """See QueueStore.acquaint."""
+        await self._write(StoreOperation.ACQUAINT, lambda t: t.pacing.acquaint(known))
+
+    async def strangers_since(self, at: float) -> int:
+        """See QueueStore.strangers_since."""
+        return await self._read(StoreOperation.STRANGERS_SINCE, lambda t: t.pacing.strangers_since(at))
+
+    async def cool(self, cooling: Cooling, cooldown: Cooldown) -> None:
+        """See QueueStore.cool."""
+        await self._write(StoreOperation.COOL, lambda t: t.pacing.cool(cooling, cooldown))
+
+    async def cooldowns(self) -> Mapping[Cooling, Cooldown]:
+        """See QueueStore.cooldowns."""
+        return await self._read(StoreOperation.COOLDOWNS, lambda t: t.pacing.cooldowns())
+
     # --- both -------------------------------------------------------------------------------------
+
+    async def _read(self, operation: StoreOperation, look: Callable[[Transaction], T]) -> T:
+        """Beside the writer: it waits for no commit."""
+        reader = self._reader
+        if reader is None:
+            raise StoreUnavailable("queue database: not open")
+        looking = asyncio.get_running_loop().run_in_executor(
+            self._reading, look, Transaction(reader, self._account)
+        )
+        return await self._measured(operation, looking)
 
     async def _write(self, operation: StoreOperation, work: Callable[[Transaction], T]) -> T:
         if self._writer is None:

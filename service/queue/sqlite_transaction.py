@@ -3,15 +3,14 @@
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-import msgspec
 from uuid_utils import uuid7
 
-from service.engine.content import AnyContent
-from service.queue import transitions
+from service.queue import sqlite_rows as rows
+from service.queue import sqlite_search, transitions
 from service.queue.model import (
     DEFAULT_TTL_S,
     RETENTION_S,
@@ -19,11 +18,14 @@ from service.queue.model import (
     Enqueued,
     Message,
     NewMessage,
-    OnUnknown,
+    Page,
+    Query,
     Receipted,
     SendResult,
     State,
 )
+from service.queue.sqlite_files import Files
+from service.queue.sqlite_pacing import Pacing
 
 EARLY_RECEIPT_S: Final = 3600.0
 BATCH: Final = 256
@@ -31,58 +33,34 @@ BATCH: Final = 256
 
 SECRET_BYTES: Final = 32
 
-_CONTENT: Final = msgspec.json.Decoder(AnyContent)
-
-_FIELDS: Final = tuple(field.name for field in fields(Message))
-_COLUMNS: Final = ", ".join(_FIELDS)
-_MUTABLE: Final = (
-    "state",
-    "attempts",
-    "secret",
-    "whatsapp_id",
-    "claim_token",
-    "worker",
-    "due_at",
-    "claimed_at",
-    "sent_at",
-    "delivered_at",
-    "read_at",
-    "finished_at",
-    "last_result",
-    "last_error",
-    "expires_at",
-    "resends",
-)
-
-_INSERT: Final = f"""
-    INSERT INTO message (account, content_type, {_COLUMNS})
-    VALUES (?, ?, {", ".join("?" * len(_FIELDS))})"""  # noqa: S608
-_UPDATE: Final = f"UPDATE message SET {', '.join(f'{name} = ?' for name in _MUTABLE)} WHERE seq = ?"  # noqa: S608
-_SELECT: Final = f"SELECT {_COLUMNS} FROM message"  # noqa: S608
-_BY_ID: Final = f"{_SELECT} WHERE account = ? AND id = ?"
-_BY_SEQ: Final = f"{_SELECT} WHERE seq = ?"
-_BY_KEY: Final = f"{_SELECT} WHERE account = ? AND idempotency_key = ?"
-_BY_WHATSAPP_ID: Final = f"{_SELECT} WHERE account = ? AND whatsapp_id = ?"
-_ORPHANS: Final = f"{_SELECT} WHERE account = ? AND state = 'sending' AND worker <> ? ORDER BY chat, seq"
-_UNKNOWNS: Final = f"{_SELECT} WHERE account = ? AND state = 'unknown' ORDER BY seq"
-_EXPIRED: Final = f"{_SELECT} WHERE account = ? AND state = 'queued' AND expires_at <= ? LIMIT {BATCH}"
+_BY_ID: Final = f"{rows.SELECT} WHERE account = ? AND id = ?"
+_BY_SEQ: Final = f"{rows.SELECT} WHERE seq = ?"
+_BY_KEY: Final = f"{rows.SELECT} WHERE account = ? AND idempotency_key = ?"
+_BY_WHATSAPP_ID: Final = f"{rows.SELECT} WHERE account = ? AND whatsapp_id = ?"
+_ORPHANS: Final = f"{rows.SELECT} WHERE account = ? AND state = 'sending' AND worker <> ? ORDER BY chat, seq"
+_UNKNOWNS: Final = f"{rows.SELECT} WHERE account = ? AND state = 'unknown' ORDER BY seq"
+_EXPIRED: Final = f"{rows.SELECT} WHERE account = ? AND state = 'queued' AND expires_at <= ? LIMIT {BATCH}"
 _OLDEST: Final = "SELECT accepted_at FROM message WHERE account = ? AND state = 'queued' ORDER BY seq LIMIT 1"
 _BEHIND: Final = """
     SELECT claim_token FROM message WHERE account = ? AND chat = ? AND seq < ? AND state = 'sending'
     ORDER BY seq DESC LIMIT 1"""
 _FORGET: Final = f"""
     DELETE FROM message WHERE seq IN (
-        SELECT seq FROM message WHERE account = ? AND state = ? AND finished_at <= ? LIMIT {BATCH})"""  # noqa: S608
+        SELECT seq FROM message WHERE account = ? AND state = ? AND finished_at <= ? LIMIT {BATCH})
+    RETURNING file"""  # noqa: S608
+_DEAD: Final = f"""{rows.SELECT} INDEXED BY message_rest
+    WHERE account = ? AND state = 'dead' AND finished_at IS NOT NULL AND seq > ? ORDER BY seq LIMIT {BATCH}"""
 
 _LANE_PROMOTE: Final = f"""
     UPDATE lane SET turn = 'ready' WHERE (account, chat) IN (
         SELECT account, chat FROM lane WHERE account = ? AND turn = 'waiting' AND due_at <= ?
         ORDER BY due_at, priority DESC, seq LIMIT {BATCH})"""  # noqa: S608
-_LANE_NEXT: Final = """
+_LANE_READY: Final = """
     SELECT seq FROM lane WHERE account = ? AND turn = 'ready' AND NOT EXISTS (
         SELECT 1 FROM message
-        WHERE account = lane.account AND chat = lane.chat AND state = 'sending' AND worker <> ?)
-    ORDER BY priority DESC, seq LIMIT 1"""
+        WHERE account = lane.account AND chat = lane.chat AND state = 'sending' AND worker <> ?)"""
+_LANE_NEXT: Final = f"{_LANE_READY} ORDER BY priority DESC, seq LIMIT 1"
+_LANE_FAIR: Final = f"{_LANE_READY} ORDER BY seq LIMIT 1"
 _LANE_WAITING: Final = """
     SELECT due_at FROM lane WHERE account = ? AND turn = 'waiting' ORDER BY due_at LIMIT 1"""
 _LANE_HEAD: Final = """
@@ -100,6 +78,9 @@ _LANE_CLOSE: Final = "DELETE FROM lane WHERE account = ? AND chat = ?"
 _NEXT_CLAIM: Final = """
     INSERT INTO claim_counter (account, token) VALUES (?, 1)
     ON CONFLICT DO UPDATE SET token = token + 1 RETURNING token"""
+_CLAIMS_AFTER: Final = """
+    INSERT INTO claim_counter (account, token) VALUES (?, ?)
+    ON CONFLICT DO UPDATE SET token = max(token, excluded.token)"""
 _TALLY_OPEN: Final = "INSERT INTO tally (account, state, messages) VALUES (?, ?, 0) ON CONFLICT DO NOTHING"
 _TALLY: Final = "UPDATE tally SET messages = messages + ? WHERE account = ? AND state = ?"
 _TALLIES: Final = "SELECT state, messages FROM tally WHERE account = ?"
@@ -115,13 +96,17 @@ _EARLY_FORGET: Final = "DELETE FROM early_receipt WHERE account = ? AND kept_at 
 class Transaction:
     """The operations on one account's queue. The caller begins, commits and rolls back.
 
-    `moves` counts what moved since it was last emptied.
+    `moves` counts what moved since it was last emptied. `files` and `pacing` are what is kept beside the
+    messages.
     """
 
     def __init__(self, connection: sqlite3.Connection, account: str) -> None:
+        self._connection = connection
         self._execute = connection.execute
         self._account = account
         self.moves: Counter[tuple[State | None, State | None]] = Counter()
+        self.files = Files(connection, account)
+        self.pacing = Pacing(connection, account)
 
     # --- callers ----------------------------------------------------------------------------------
 
@@ -134,27 +119,83 @@ class Transaction:
         return self._one(_BY_ID, (self._account, message_id))
 
     def _enqueue(self, new: NewMessage, *, now: float) -> Enqueued:
-        if new.idempotency_key is not None:
-            first = self._one(_BY_KEY, (self._account, new.idempotency_key))
-            if first is not None:
-                return Enqueued(first, created=False)
-        message = _new_message(new, now=now)
-        content = msgspec.json.encode(new.content).decode()
-        row = [content if name == "content" else getattr(message, name) for name in _FIELDS]
-        row[0] = None  # SQLite gives the next seq
-        kind = new.content.__struct_config__.tag
-        message = replace(message, seq=self._execute(_INSERT, (self._account, kind, *row)).lastrowid or 0)
-        self._execute(_LANE_OPEN, self._lane(message, now=now))
-        self.moves[None, State.QUEUED] += 1
-        return Enqueued(message, created=True)
+        first = self._of_key(new.idempotency_key)
+        if first is not None:
+            return Enqueued(first, created=False)
+        return Enqueued(self._insert(_new_message(new, now=now), now=now), created=True)
+
+    def adopt(self, messages: Iterable[Message], *, now: float) -> int:
+        """See QueueStore.adopt."""
+        adopted = [
+            self._insert(message, now=now)
+            for message in messages
+            if self.get(message.id) is None and self._of_key(message.idempotency_key) is None
+        ]
+        last = max((message.claim_token or 0 for message in adopted), default=0)
+        self._execute(_CLAIMS_AFTER, (self._account, last))
+        return len(adopted)
+
+    def _insert(self, message: Message, *, now: float) -> Message:
+        message = replace(
+            message, seq=self._execute(rows.INSERT, rows.inserted(message, self._account)).lastrowid or 0
+        )
+        if message.state in _IN_LINE:
+            self._execute(_LANE_OPEN, self._lane(message, now=now))
+        self.moves[None, message.state] += 1
+        return message
+
+    def _of_key(self, idempotency_key: str | None) -> Message | None:
+        return None if idempotency_key is None else self._one(_BY_KEY, (self._account, idempotency_key))
+
+    def find(self, query: Query) -> Page:
+        """See QueueStore.find."""
+        return sqlite_search.find(self._connection, self._account, query)
+
+    # --- by hand ----------------------------------------------------------------------------------
+
+    def cancel(self, message_id: str, *, now: float) -> Message | None:
+        """See QueueStore.cancel."""
+        before = self.get(message_id)
+        return before and self._changed(transitions.cancelled(before, now=now), before, now=now)
+
+    def hold(self, message_id: str, *, now: float) -> Message | None:
+        """See QueueStore.hold."""
+        before = self.get(message_id)
+        return before and self._changed(transitions.held(before, now=now), before, now=now)
+
+    def requeue(self, message_id: str, *, now: float) -> Message | None:
+        """See QueueStore.requeue."""
+        before = self.get(message_id)
+        return before and self._requeue(before, now=now)
+
+    def requeue_dead(self, *, after: int, now: float) -> tuple[int, int]:
+        """At most `BATCH` of what QueueStore.requeue_dead moves, those of a seq above `after`; how many, and
+        the seq of the last."""
+        dead = self._many(_DEAD, (self._account, after))
+        for message in dead:
+            self._requeue(message, now=now)
+        return len(dead), dead[-1].seq if dead else after
+
+    def resend(self, whatsapp_id: str, *, now: float) -> Message | None:
+        """See QueueStore.resend."""
+        before = self._one(_BY_WHATSAPP_ID, (self._account, whatsapp_id))
+        return before and self._changed(
+            transitions.resent(before, secret=_secret(), now=now), before, now=now
+        )
+
+    def _requeue(self, before: Message, *, now: float) -> Message:
+        return self._changed(transitions.requeued(before, secret=_secret(), now=now), before, now=now)
+
+    def _changed(self, after: Message | None, before: Message, *, now: float) -> Message:
+        return before if after is None else self._save(after, before, now=now)
 
     # --- worker -----------------------------------------------------------------------------------
 
-    def claim(self, *, worker: str, now: float) -> tuple[Claim | None, bool]:
+    def claim(self, *, worker: str, now: float, fair: bool = False) -> tuple[Claim | None, bool]:
         """See QueueStore.claim. The second value tells that there is more to look at: call again."""
         self._execute(_LANE_PROMOTE, (self._account, now))
         for _ in range(BATCH):
-            row = self._execute(_LANE_NEXT, (self._account, worker)).fetchone()
+            row = self._execute(_LANE_FAIR if fair else _LANE_NEXT, (self._account, worker)).fetchone()
             if row is None:
                 return None, False
             message = self._one(_BY_SEQ, row)
@@ -176,12 +217,18 @@ class Transaction:
         before = self._held(claim)
         receipt = self._take_early(whatsapp_id)
         after = transitions.completed(before, whatsapp_id=whatsapp_id, receipt=receipt, now=now)
+        self.pacing.sent(before.chat, at=now)
         return self._save(after, before, now=now)
 
     def release(self, claim: Claim, *, now: float) -> Message:
         """See QueueStore.release."""
         before = self._held(claim)
         return self._save(transitions.released(before, now=now), before, now=now)
+
+    def postpone(self, claim: Claim, *, until: float, now: float) -> Message:
+        """See QueueStore.postpone."""
+        before = self._held(claim)
+        return self._save(transitions.postponed(before, until=until, now=now), before, now=now)
 
     def fail(
         self, claim: Claim, *, result: SendResult, error: str, retry_at: float | None, now: float
@@ -260,9 +307,10 @@ class Transaction:
         self._execute(_EARLY_FORGET, (self._account, now - EARLY_RECEIPT_S))
         forgotten = 0
         for state, kept_s in RETENTION_S.items():
-            gone = self._execute(_FORGET, (self._account, state.value, now - kept_s)).rowcount
-            self.moves[state, None] += gone
-            forgotten += gone
+            gone = self._execute(_FORGET, (self._account, state.value, now - kept_s)).fetchall()
+            self.files.unnamed(file for (file,) in gone if file is not None)
+            self.moves[state, None] += len(gone)
+            forgotten += len(gone)
         return forgotten
 
     def next_due(self) -> float | None:
@@ -298,14 +346,13 @@ class Transaction:
 
     def _one(self, query: str, values: Sequence[Any]) -> Message | None:
         row = self._execute(query, values).fetchone()
-        return None if row is None else _message(row)
+        return None if row is None else rows.message(row)
 
     def _many(self, query: str, values: Sequence[Any]) -> list[Message]:
-        return [_message(row) for row in self._execute(query, values).fetchall()]
+        return [rows.message(row) for row in self._execute(query, values).fetchall()]
 
     def _save(self, after: Message, before: Message, *, now: float) -> Message:
-        values = [getattr(after, name) for name in _MUTABLE]
-        self._execute(_UPDATE, (*values, after.seq))
+        self._execute(rows.UPDATE, rows.updated(after))
         if after.state is not before.state:
             self.moves[before.state, after.state] += 1
             if before.state in _IN_LINE or after.state in _IN_LINE:
@@ -367,13 +414,3 @@ def _new_message(new: NewMessage, *, now: float) -> Message:
         last_result=None,
         last_error=None,
     )
-
-
-def _message(row: Sequence[Any]) -> Message:
-    values = dict(zip(_FIELDS, row, strict=True))
-    values["content"] = _CONTENT.decode(values["content"])
-    values["state"] = State(values["state"])
-    values["on_unknown"] = OnUnknown(values["on_unknown"])
-    if values["last_result"] is not None:
-        values["last_result"] = SendResult(values["last_result"])
-    return Message(**values)

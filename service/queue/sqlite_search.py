@@ -1,0 +1,83 @@
+"""Listing messages: each state by an index of its own, so that rare ones are found among millions."""
+
+import heapq
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from service.queue import sqlite_rows as rows
+from service.queue.model import Message, Page, Query, State
+
+LOOK: Final = 10_000
+"""Most messages of one chat that a page looks at when it wants only some states of them; a page may so be
+short, even empty, and not the last."""
+
+_LATEST: Final = "AND seq < ? ORDER BY seq DESC LIMIT ?"
+_ALL: Final = f"{rows.SELECT} WHERE account = ? {_LATEST}"
+_OF_CHAT: Final = f"{rows.SELECT} INDEXED BY message_chat WHERE account = ? AND chat = ? {_LATEST}"
+_WAITING: Final = {
+    state: f"{rows.SELECT} INDEXED BY {index} WHERE account = ? AND state = '{state}' {_LATEST}"
+    for state, index in {
+        State.QUEUED: "message_queued",
+        State.UNKNOWN: "message_unknown",
+        State.HELD: "message_rest",
+    }.items()
+}
+_SENDING: Final = (
+    f"{rows.SELECT} WHERE account = ? AND state = 'sending' AND seq < ?"  # never more than a few
+)
+_SETTLED: Final = f"""{rows.SELECT} INDEXED BY message_rest
+    WHERE account = ? AND state = ? AND finished_at IS NOT NULL {_LATEST}"""
+
+_END: Final = 2**63 - 1
+
+
+def find(connection: sqlite3.Connection, account: str, query: Query) -> Page:
+    """See QueueStore.find."""
+    before = _END if query.before is None else query.before
+    if query.chat is not None:
+        return _of_chat(connection, account, query, chat=query.chat, before=before)
+    if query.states:
+        found = heapq.merge(
+            *(_of_state(connection, account, state, query, before=before) for state in query.states),
+            key=lambda message: message.seq,
+            reverse=True,
+        )
+    else:
+        found = _messages(connection.execute(_ALL, (account, before, query.limit + 1)))
+    return _page(list(found), query.limit)
+
+
+def _of_state(
+    connection: sqlite3.Connection, account: str, state: State, query: Query, *, before: int
+) -> Iterable[Message]:
+    if state is State.SENDING:
+        sending = _messages(connection.execute(_SENDING, (account, before)))
+        return sorted(sending, key=lambda message: -message.seq)
+    if state in _WAITING:
+        return _messages(connection.execute(_WAITING[state], (account, before, query.limit + 1)))
+    return _messages(connection.execute(_SETTLED, (account, state.value, before, query.limit + 1)))
+
+
+def _of_chat(connection: sqlite3.Connection, account: str, query: Query, *, chat: str, before: int) -> Page:
+    if not query.states:
+        return _page(
+            list(_messages(connection.execute(_OF_CHAT, (account, chat, before, query.limit + 1)))),
+            query.limit,
+        )
+    wanted, looked, last = [], 0, before
+    for message in _messages(connection.execute(_OF_CHAT, (account, chat, before, LOOK))):
+        if message.state in query.states:
+            if len(wanted) == query.limit:
+                return Page(wanted, wanted[-1].seq)
+            wanted.append(message)
+        looked, last = looked + 1, message.seq
+    return Page(wanted, last if looked == LOOK else None)
+
+
+def _messages(found: Iterable[Any]) -> Iterator[Message]:
+    return map(rows.message, found)
+
+
+def _page(found: list[Message], limit: int) -> Page:
+    return Page(found[:limit], found[limit - 1].seq if len(found) > limit else None)
