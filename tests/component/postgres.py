@@ -32,9 +32,10 @@ SETTINGS = {
 
 
 class Postgres:
-    """A cluster in a temporary folder. Use as a context manager."""
+    """A cluster in a temporary folder. Use as a context manager. `settings` go before SETTINGS."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: str) -> None:
+        self._settings = {**SETTINGS, **settings}
         self._folder = Path(tempfile.mkdtemp(prefix="beacon-postgres-"))
         self._data = self._folder / "data"
         self._as: dict[str, Any] = {"cwd": self._folder, "env": {"LC_ALL": "C", "PATH": os.defpath}}
@@ -73,7 +74,7 @@ class Postgres:
 
     def start(self) -> None:
         """Start, after `kill` too, and return when it answers."""
-        options = " ".join(f"-c {name}='{value}'" for name, value in SETTINGS.items())
+        options = " ".join(f"-c {name}='{value}'" for name, value in self._settings.items())
         log = str(self._folder / "log")
         self._run("pg_ctl", "--wait", "--log", log, "--options", f"-p {self.port} {options}", "start")
 
