@@ -12,6 +12,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from service.clock import SystemClock
+from service.engine.content import Text
 from service.engine.metrics import EngineMetrics
 from service.engine.process import EngineProcess
 from service.engine.protocol import AnyEvent, Connected, MessageReceived, QrCode, Refused
@@ -41,7 +42,8 @@ class Contact:
         answer = await self.engine.send(
             token=0,
             chat=f"{phone}@s.whatsapp.net",
-            text=text,
+            content=Text(text=text),
+            file=None,
             secret=token_bytes(32),
             behind=None,
             traceparent=None,

@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import neonize
+from msgspec.structs import replace
 from neonize._binder import ProxySettings
 from neonize.aioze.client import NewAClient
 from neonize.exc import NeonizeError
 from neonize.proto import Neonize_pb2 as pb
 from neonize.proto.waCompanionReg.WAWebProtobufsCompanionReg_pb2 import DeviceProps
-from neonize.proto.waE2E.WAWebProtobufsE2E_pb2 import Message, MessageContextInfo
-from neonize.utils.enum import Presence
+from neonize.utils.enum import MediaType, Presence
 from neonize.utils.jid import Jid2String, JIDToNonAD
 from neonize.utils.log import log as neonize_log
 
+from service.engine.compose import Circumstances, compose, kind_of
+from service.engine.content import AnyContent, Audio, Document, Image, Media, Sticker, Video
 from service.engine.protocol import (
     AnyEvent,
     ClientOutdated,
@@ -50,14 +52,16 @@ from service.engine.protocol import (
     TemporaryBan,
     Undecryptable,
 )
+from service.engine.recent import Recent
 from service.engine.redact import redact
+from service.engine.uploads import Uploads
 from service.errors import EngineRefused
 
 log = logging.getLogger("engine.client")
 
 THREADS: Final = 16
-"""Neonize() holds one for ever, a send one for up to 75 s, questions that nobody answers two for longer; the
-rest must not starve behind them (H8)."""
+"""Neonize() holds one for ever, a send one for up to 75 s, questions that nobody answers two for longer, and
+given-up uploads up to four; the rest must not starve behind them (H8)."""
 
 _NAME: Final = "beacon"  # neonize's key for its client; one account in one process
 
@@ -78,6 +82,14 @@ _RECEIPTS: Final = {
     9: ReceiptKind.INACTIVE,
     10: ReceiptKind.PEER,
     11: ReceiptKind.HISTORY_SYNC,
+}
+
+_MEDIA_TYPES: Final = {
+    Image: MediaType.MediaImage,
+    Video: MediaType.MediaVideo,
+    Audio: MediaType.MediaAudio,
+    Document: MediaType.MediaDocument,
+    Sticker: MediaType.MediaImage,  # whatsmeow download.go, classToMediaType
 }
 
 _PAIRING_GOES_ON: Final = frozenset({"success", "err-scanned-without-multidevice"})
@@ -112,6 +124,10 @@ class Client:
         self._fault = fault
         self._neonize: Any = None
         self._reachable = False
+        self._uploads = Uploads(self._upload)
+        self._recent = Recent()
+        self._sending = False
+        self._retries: list[Receipt] = []
         self.connected = False
 
     async def connect(self, command: Connect) -> None:
@@ -135,15 +151,31 @@ class Client:
         task = await client.connect(proxy)
         task.add_done_callback(self._on_connect_ended)
 
-    async def send(self, chat: str, text: str, secret: bytes) -> tuple[str, float]:
-        """Send a text; the WhatsApp message id and the server's time (Unix seconds).
+    async def send(
+        self, chat: str, content: AnyContent, file: Path | None, secret: bytes
+    ) -> tuple[str, float]:
+        """Send a message; its WhatsApp id and the server's time (Unix seconds).
 
         The secret is written to whatsmeow_message_secrets with the id before anything leaves (whatsmeow
-        send.go). A Message, not a str: neonize searches a str for mentions. Raises EngineRefused.
+        send.go), but after `file`, the bytes that the content names, was uploaded. Raises EngineRefused.
         """
-        message = Message(conversation=text, messageContextInfo=MessageContextInfo(messageSecret=secret))
-        answer = await _call(self._neonize.send_message(_jid(chat), message))
-        return answer.ID, float(answer.Timestamp)
+        uploaded = await self._uploads.bring(content, file) if isinstance(content, Media) else None
+        me = self._neonize.me
+        message = compose(
+            content,
+            secret,
+            Circumstances(chat=chat, own_pn=_plain(me.JID), own_lid=_plain(me.LID), uploaded=uploaded),
+        )
+        message_id = None
+        self._sending = True
+        try:
+            answer = await _call(self._neonize.send_message(_jid(chat), message))
+            message_id = str(answer.ID)
+        finally:
+            self._sending = False
+            self._recent.add(message_id)
+            self._tell_retries()
+        return message_id, float(answer.Timestamp)
 
     async def pair_phone(self, phone: str) -> str:
         """The code to type into the phone. Raises EngineRefused, also before the first QR code."""
@@ -296,21 +328,34 @@ class Client:
                 from_me=source.IsFromMe,
                 timestamp=event.Info.Timestamp / 1000,  # milliseconds, unlike a receipt's
                 text=message.conversation or message.extendedTextMessage.text,
+                content=kind_of(message),
             )
         )
 
     def _on_receipt(self, event: Any) -> None:
         source = event.MessageSource
-        self._emit(
-            Receipt(
-                message_ids=tuple(event.MessageIDs),
-                receipt=_RECEIPTS[event.Type],
-                chat=_plain(source.Chat),
-                sender=_plain(source.Sender),
-                from_me=source.IsFromMe,
-                timestamp=float(event.Timestamp),
-            )
+        receipt = Receipt(
+            message_ids=tuple(event.MessageIDs),
+            receipt=_RECEIPTS[event.Type],
+            chat=_plain(source.Chat),
+            sender=_plain(source.Sender),
+            from_me=source.IsFromMe,
+            timestamp=float(event.Timestamp),
         )
+        if receipt.receipt is not ReceiptKind.RETRY:
+            self._emit(receipt)
+            return
+        self._retries.append(receipt)
+        if not self._sending:  # it may be about the message whose id is not known before its send returns
+            self._tell_retries()
+
+    def _tell_retries(self) -> None:
+        for receipt in self._retries:
+            self._emit(replace(receipt, resent_by_engine=self._recent.holds(receipt.message_ids)))
+        self._retries.clear()
+
+    async def _upload(self, content: Media, data: bytes) -> Any:
+        return await _call(self._asked().upload(data, _MEDIA_TYPES[type(content)]))
 
 
 async def _call(doing: Awaitable[Any]) -> Any:

@@ -16,6 +16,7 @@ import structlog
 
 from service.clock import Clock
 from service.engine.commands import Commands
+from service.engine.content import AnyContent, Media
 from service.engine.exits import ExitCause, ExitReport, cause_of, words_of
 from service.engine.metrics import CommandKind, EngineMetrics
 from service.engine.pipes import Pipes
@@ -40,6 +41,7 @@ from service.engine.protocol import (
     Stop,
     read_answer,
 )
+from service.engine.uploads import upload_within_s
 from service.errors import EngineGone, EngineRefused, EngineStartFailed, EngineTimeout, FrameError
 
 __all__ = ["EngineProcess", "ExitCause", "ExitReport"]
@@ -48,6 +50,9 @@ log = structlog.get_logger(__name__)
 
 STOP_WITHIN_S: Final = 8.0
 """How long a stop waits for the send in flight."""
+
+SEND_DEADLINE_S: Final = 90.0
+"""How long a send may take, its upload apart; whatsmeow's own limit is 75 s."""
 
 CLOSE_TIMEOUT_S: Final = 1.0
 """How long the pipes of a dead engine may stay open before they are closed here."""
@@ -204,20 +209,32 @@ class EngineProcess:
         *,
         token: int,
         chat: str,
-        text: str,
+        content: AnyContent,
+        file: Path | None,
         secret: bytes,
         behind: int | None,
         traceparent: str | None,
-        deadline_s: float = 90.0,
+        deadline_s: float = SEND_DEADLINE_S,
     ) -> Sent | Refused:
-        """Send one text. The deadline counts from when the engine's sends before it have ended.
+        """Send one message; `file` holds the bytes that its content names. The deadline counts from when the
+        engine's sends before it have ended, and is longer by the time that the file may take.
 
         Raises EngineGone and EngineTimeout, both with the outcome unknown, and FrameError for a text
         that does not fit a frame, with nothing sent.
         """
+        if isinstance(content, Media):
+            deadline_s += upload_within_s(content.file.size_bytes)
         reply = await self._ask(
             CommandKind.SEND,
-            lambda i: Send(id=i, token=token, chat=chat, text=text, secret=secret, behind=behind),
+            lambda i: Send(
+                id=i,
+                token=token,
+                chat=chat,
+                content=content,
+                file=None if file is None else str(file),
+                secret=secret,
+                behind=behind,
+            ),
             deadline_s=deadline_s,
             traceparent=traceparent,
         )

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
+from service.engine.content import AnyContent
 from service.errors import FrameError
 
 PROTOCOL_VERSION: Final = 1
@@ -55,17 +56,19 @@ class PairPhone(Command, frozen=True, tag="pair_phone"):
 
 
 class Send(Command, frozen=True, tag="send"):
-    """Send one text to one chat (a JID).
+    """Send one message to one chat (a JID).
 
-    `secret` is the 32-byte messageSecret that makes the send findable in whatsmeow's store. `token` is
-    the sender's own number for it; `behind` is the token of an earlier Send to the same chat: if that
-    one did not succeed, this one is not begun and is refused with `Refusal.SKIPPED`.
+    `file` is the path of the bytes that the content's file names. `secret` is the 32-byte messageSecret
+    that makes the send findable in whatsmeow's store. `token` is the sender's own number for it; `behind`
+    is the token of an earlier Send to the same chat: if that one did not succeed, this one is not begun
+    and is refused with `Refusal.SKIPPED`.
     """
 
     token: int
     chat: str
-    text: str
+    content: AnyContent
     secret: bytes
+    file: str | None = None
     behind: int | None = None
 
 
@@ -251,7 +254,8 @@ class OfflineSynced(Frame, frozen=True, tag="offline_synced"):
 
 class MessageReceived(Frame, frozen=True, tag="message"):
     """A message was decrypted. `chat` and `sender` are JIDs without device; `sender_pn` is the
-    sender's phone-number JID where known. `text` is empty for what is not text."""
+    sender's phone-number JID where known. `content` is its kind by the tags of `engine.content`, "other"
+    for what has none; `text` is empty for what is not text."""
 
     id: str
     chat: str
@@ -261,6 +265,7 @@ class MessageReceived(Frame, frozen=True, tag="message"):
     from_me: bool
     timestamp: float
     text: str
+    content: str = "text"
 
 
 class Undecryptable(Frame, frozen=True, tag="undecryptable"):
@@ -286,7 +291,10 @@ class ReceiptKind(StrEnum):
 
 
 class Receipt(Frame, frozen=True, tag="receipt"):
-    """One receipt for one or many messages that we sent, matched by their WhatsApp ids."""
+    """One receipt for one or many messages that we sent, matched by their WhatsApp ids.
+
+    `resent_by_engine`, for RETRY: whatsmeow still has the message and sends it again by itself.
+    """
 
     message_ids: tuple[str, ...]
     receipt: ReceiptKind
@@ -294,6 +302,7 @@ class Receipt(Frame, frozen=True, tag="receipt"):
     sender: str
     from_me: bool
     timestamp: float
+    resent_by_engine: bool = False
 
 
 class EventsDropped(Frame, frozen=True, tag="events_dropped"):

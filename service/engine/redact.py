@@ -1,7 +1,8 @@
 """Takes what names a person out of words that neonize and whatsmeow wrote.
 
 whatsmeow's warnings quote JIDs and whole stanzas (with push names, and text where a stanza carries some);
-Go's dial errors quote the proxy. Codes and short numbers stay: they are what the words are read for.
+Go's dial errors quote the proxy, and its HTTP errors a whole URL with what authorises an upload. Codes and
+short numbers stay: they are what the words are read for.
 """
 
 import re
@@ -9,6 +10,7 @@ from typing import Final
 
 _NUMBER: Final = re.compile(r"\d{7,}")
 _PASSWORD: Final = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_QUERY: Final = re.compile(r"(?<=://)([^\s\"?]+)\?[^\s\"]*")
 _STANZA: Final = re.compile(
     r"<([a-zA-Z][\w:-]*)((?:\s+[\w:.-]+=\"[^\"]*\")*)(?:(?<=\")\s*/?>|>(?=.*</)).*$", re.DOTALL
 )
@@ -17,9 +19,9 @@ _PLAIN_ATTRIBUTES: Final = frozenset({"class", "code", "error", "reason", "type"
 
 
 def redact(text: str) -> str:
-    """The text with `#` for every run of 7 or more digits and for the user part of URLs, and of a stanza
-    only its first tag with attributes that cannot name anybody; what follows a stanza is dropped."""
-    text = _STANZA.sub(_tag_only, text)
+    """The text with `#` for every run of 7 or more digits and for user part and query of URLs, and of a
+    stanza only its first tag with attributes that cannot name anybody; what follows a stanza is dropped."""
+    text = _QUERY.sub(r"\1?#", _STANZA.sub(_tag_only, text))
     return _NUMBER.sub("#", _PASSWORD.sub("#", text))
 
 

@@ -5,10 +5,12 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import psutil
 
+from service.engine.content import AnyContent
 from service.engine.outgoing import Outgoing
 from service.engine.protocol import (
     Answered,
@@ -50,7 +52,9 @@ class Doing(Protocol):
     connected: bool
 
     async def connect(self, command: Connect) -> None: ...
-    async def send(self, chat: str, text: str, secret: bytes) -> tuple[str, float]: ...
+    async def send(
+        self, chat: str, content: AnyContent, file: Path | None, secret: bytes
+    ) -> tuple[str, float]: ...
     async def pair_phone(self, phone: str) -> str: ...
     async def presence(self, *, available: bool) -> None: ...
     async def ask_server(self) -> bool: ...
@@ -187,7 +191,8 @@ class Server:
         else:
             began = time.monotonic()
             try:
-                message_id, at = await self._client.send(command.chat, command.text, command.secret)
+                file = None if command.file is None else Path(command.file)
+                message_id, at = await self._client.send(command.chat, command.content, file, command.secret)
             except EngineRefused as refused:
                 self._refuse(command, Refusal.FAILED, refused.text)
                 return

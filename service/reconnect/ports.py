@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
+from service.engine.content import AnyContent
 from service.engine.exits import ExitReport
 from service.engine.protocol import Answered, Hello, Refused, Sent
 
@@ -15,7 +16,15 @@ class Engine(Protocol):
     async def connect(self, *, database: Path, device_name: str, proxy: str | None) -> None: ...
 
     async def send(
-        self, *, token: int, chat: str, text: str, secret: bytes, behind: int | None, traceparent: str | None
+        self,
+        *,
+        token: int,
+        chat: str,
+        content: AnyContent,
+        file: Path | None,
+        secret: bytes,
+        behind: int | None,
+        traceparent: str | None,
     ) -> Sent | Refused: ...
 
     async def pair_phone(self, phone: str) -> str: ...

@@ -3,7 +3,9 @@ wishes. What is done when something happens stands in `keeper`."""
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
+from service.engine.content import AnyContent
 from service.engine.protocol import AnyEvent, Refusal, Refused, Sent
 from service.errors import EngineRefused
 from service.reconnect.clearing import answer
@@ -37,16 +39,30 @@ class Supervisor(Keeper):
     # --- with the engine that is connected ----------------------------------------------------------
 
     async def send(
-        self, *, token: int, chat: str, text: str, secret: bytes, behind: int | None, traceparent: str | None
+        self,
+        *,
+        token: int,
+        chat: str,
+        content: AnyContent,
+        file: Path | None,
+        secret: bytes,
+        behind: int | None,
+        traceparent: str | None,
     ) -> Sent | Refused:
-        """Send one text; `Refusal.NOT_CONNECTED` when there is no usable connection.
+        """Send one message; `Refusal.NOT_CONNECTED` when there is no usable connection.
 
         Raises EngineGone and EngineTimeout, both with the outcome unknown.
         """
         if self._life is None or not self.connected:
             return Refused(id=0, refusal=Refusal.NOT_CONNECTED, text=f"the connection is {self.status.state}")
         reply = await self._life.process.send(
-            token=token, chat=chat, text=text, secret=secret, behind=behind, traceparent=traceparent
+            token=token,
+            chat=chat,
+            content=content,
+            file=file,
+            secret=secret,
+            behind=behind,
+            traceparent=traceparent,
         )
         if isinstance(reply, Sent):
             self._post(self._hearing.heard)

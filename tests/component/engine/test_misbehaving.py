@@ -9,6 +9,7 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
+from service.engine.content import Text
 from service.engine.process import ExitCause
 from service.engine.protocol import Connected, Hello
 from service.errors import EngineGone, EngineStartFailed, EngineTimeout
@@ -74,7 +75,13 @@ async def test_one_that_gives_the_wrong_kind_of_answer_is_ended(spawn: Spawn) ->
 
     with pytest.raises(EngineGone, match="Done does not answer"):
         await engine.process.send(
-            token=1, chat="a@b", text="hello", secret=bytes(32), behind=None, traceparent=None
+            token=1,
+            chat="a@b",
+            content=Text(text="hello"),
+            file=None,
+            secret=bytes(32),
+            behind=None,
+            traceparent=None,
         )
     assert (await engine.process.wait()).cause is ExitCause.BAD_FRAME
 

@@ -4,10 +4,12 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from service.engine import server as server_module
+from service.engine.content import AnyContent, Text
 from service.engine.protocol import (
     Connect,
     Connected,
@@ -41,7 +43,9 @@ class StandIn:
     async def connect(self, command: Connect) -> None:
         raise EngineRefused("not in this test")
 
-    async def send(self, chat: str, text: str, secret: bytes) -> tuple[str, float]:
+    async def send(
+        self, chat: str, content: AnyContent, file: Path | None, secret: bytes
+    ) -> tuple[str, float]:
         await self.hangs.wait()
         return "3EB0", 1.0
 
@@ -138,7 +142,9 @@ async def test_a_heartbeat_follows_connected_at_once() -> None:
 async def test_a_stop_waits_for_neither_a_send_nor_go_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "DISCONNECT_TIMEOUT_S", 0.01)
     async with serving() as parent:
-        parent.writer.write(encode(Send(id=1, token=1, chat="a@b", text="hello", secret=bytes(32))))
+        parent.writer.write(
+            encode(Send(id=1, token=1, chat="a@b", content=Text(text="hello"), secret=bytes(32)))
+        )
         parent.writer.write(encode(Stop(id=2, within_s=0.01)))
         assert await parent.told(Done) == Done(id=2)
         assert await parent.serving == 0

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from prometheus_client import CollectorRegistry
 
 from service.clock import SystemClock
+from service.engine.content import AnyContent, Text
 from service.engine.metrics import EngineMetrics
 from service.engine.process import EngineProcess
 from service.engine.protocol import AnyEvent, Connected, QrCode, Refused, Sent
@@ -84,8 +85,9 @@ class Engine:
     async def send(
         self,
         chat: str,
-        text: str,
+        content: AnyContent | str,
         *,
+        file: Path | None = None,
         token: int | None = None,
         behind: int | None = None,
         secret: bytes | None = None,
@@ -94,14 +96,15 @@ class Engine:
         return await self.process.send(
             token=token or self.tokens,
             chat=chat,
-            text=text,
+            content=Text(text=content) if isinstance(content, str) else content,
+            file=file,
             secret=secret or os.urandom(32),
             behind=behind,
             traceparent=None,
         )
 
-    async def sent(self, chat: str, text: str) -> Sent:
-        reply = await self.send(chat, text)
+    async def sent(self, chat: str, content: AnyContent | str, *, file: Path | None = None) -> Sent:
+        reply = await self.send(chat, content, file=file)
         assert isinstance(reply, Sent), reply
         return reply
 

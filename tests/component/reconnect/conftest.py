@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
 from service.clock import SystemClock
+from service.engine.content import Text
 from service.engine.metrics import EngineMetrics
 from service.engine.process import EngineProcess
 from service.engine.protocol import AnyEvent, Sent
@@ -152,7 +153,8 @@ class Account:
         reply = await self.supervisor.send(
             token=self._tokens,
             chat=f"{ANN}@s.whatsapp.net",
-            text="hello",
+            content=Text(text="hello"),
+            file=None,
             secret=os.urandom(32),
             behind=None,
             traceparent=None,

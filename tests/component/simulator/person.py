@@ -10,6 +10,7 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry
 
 from service.clock import SystemClock
+from service.engine.content import Text
 from service.engine.metrics import EngineMetrics
 from service.engine.process import EngineProcess
 from service.engine.protocol import AnyEvent, Connected, MessageReceived, QrCode, Receipt, Refused, Sent
@@ -89,7 +90,8 @@ class Person:
         return await self.engine.send(
             token=self._token,
             chat=f"{to if isinstance(to, str) else to.phone}@s.whatsapp.net",
-            text=text,
+            content=Text(text=text),
+            file=None,
             secret=token_bytes(32),
             behind=None,
             traceparent=None,

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.engine.commands import Commands
+from service.engine.content import Text
 from service.engine.metrics import CommandKind, EngineMetrics
 from service.engine.protocol import Done, Logout, Refusal, Refused, Send
 from service.errors import EngineGone, EngineTimeout, FrameError
@@ -34,7 +35,7 @@ class Desk:
         return await self._begun(
             self.commands.ask(
                 CommandKind.SEND,
-                lambda i: Send(id=i, token=i, chat="a@b", text=text, secret=bytes(32)),
+                lambda i: Send(id=i, token=i, chat="a@b", content=Text(text=text), secret=bytes(32)),
                 deadline_s=90.0,
                 traceparent=f"00-{'a' * 32}-{'b' * 16}-01",
             )

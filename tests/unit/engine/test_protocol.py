@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import fields
 
 from service.engine import protocol
+from service.engine.content import Text
 from service.engine.protocol import (
     MAX_FRAME_BYTES,
     AnyCommand,
@@ -101,12 +102,12 @@ def test_an_oversized_frame_is_refused_before_it_is_read() -> None:
 
 def test_an_oversized_command_is_never_written() -> None:
     with pytest.raises(FrameError, match=f"at most {MAX_FRAME_BYTES} are allowed"):
-        encode(Send(id=1, token=1, chat="a@b", text="x" * MAX_FRAME_BYTES, secret=bytes(32)))
+        encode(Send(id=1, token=1, chat="a@b", content=Text(text="x" * MAX_FRAME_BYTES), secret=bytes(32)))
 
 
 def test_text_that_no_encoding_knows_is_refused() -> None:
     with pytest.raises(FrameError, match="cannot be encoded"):
-        encode(Send(id=1, token=1, chat="a@b", text="half a \ud83d", secret=bytes(32)))
+        encode(Send(id=1, token=1, chat="a@b", content=Text(text="half a \ud83d"), secret=bytes(32)))
 
 
 @pytest.mark.parametrize("missing", [1, 3, 4, 10], ids=lambda n: f"{n} bytes short")

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
+from service.engine.content import AnyContent
 from service.engine.exits import ExitCause, ExitReport
 from service.engine.protocol import PROTOCOL_VERSION, Answered, AnyEvent, Connected, Hello, Refused, Sent
 from service.errors import EngineGone, EngineRefused, EngineStartFailed
@@ -73,7 +74,15 @@ class FakeEngine:
         self.world.logged_in(self)
 
     async def send(
-        self, *, token: int, chat: str, text: str, secret: bytes, behind: int | None, traceparent: str | None
+        self,
+        *,
+        token: int,
+        chat: str,
+        content: AnyContent,
+        file: Path | None,
+        secret: bytes,
+        behind: int | None,
+        traceparent: str | None,
     ) -> Sent | Refused:
         return Sent(id=1, message_id="3EB0", timestamp=0.0, took_s=0.0)
 

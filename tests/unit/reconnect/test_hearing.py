@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from service.engine.content import Text
 from service.engine.protocol import (
     Disconnected,
     EventsDropped,
@@ -82,7 +83,15 @@ async def test_what_the_engine_makes_by_itself_proves_nothing(quiet: World) -> N
 
 async def test_a_send_that_whatsapp_took_is_as_good_as_an_answer(quiet: World) -> None:
     await quiet.passes(59)
-    await quiet.supervisor.send(token=1, chat="c", text="t", secret=b"", behind=None, traceparent=None)
+    await quiet.supervisor.send(
+        token=1,
+        chat="c",
+        content=Text(text="t"),
+        file=None,
+        secret=b"",
+        behind=None,
+        traceparent=None,
+    )
     await quiet.passes(59)
     assert quiet.questions == []
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from service.engine.content import Text
 from service.engine.exits import ExitCause
 from service.engine.protocol import (
     AnyEvent,
@@ -77,7 +78,13 @@ async def unpaired() -> AsyncIterator[World]:
 
 async def send(world: World) -> Sent | Refused:
     return await world.supervisor.send(
-        token=1, chat="c", text="t", secret=b"s" * 32, behind=None, traceparent=None
+        token=1,
+        chat="c",
+        content=Text(text="t"),
+        file=None,
+        secret=b"s" * 32,
+        behind=None,
+        traceparent=None,
     )
 
 
