@@ -13,7 +13,7 @@ LOOK: Final = 10_000
 short, even empty, and not the last."""
 
 _LATEST: Final = "AND seq < ? ORDER BY seq DESC LIMIT ?"
-_ALL: Final = f"{rows.SELECT} WHERE account = ? {_LATEST}"
+_ALL: Final = f"{rows.SELECT} NOT INDEXED WHERE account = ? {_LATEST}"
 _OF_CHAT: Final = f"{rows.SELECT} INDEXED BY message_chat WHERE account = ? AND chat = ? {_LATEST}"
 _WAITING: Final = {
     state: f"{rows.SELECT} INDEXED BY {index} WHERE account = ? AND state = '{state}' {_LATEST}"

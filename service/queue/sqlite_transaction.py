@@ -37,12 +37,18 @@ _BY_ID: Final = f"{rows.SELECT} WHERE account = ? AND id = ?"
 _BY_SEQ: Final = f"{rows.SELECT} WHERE seq = ?"
 _BY_KEY: Final = f"{rows.SELECT} WHERE account = ? AND idempotency_key = ?"
 _BY_WHATSAPP_ID: Final = f"{rows.SELECT} WHERE account = ? AND whatsapp_id = ?"
-_ORPHANS: Final = f"{rows.SELECT} WHERE account = ? AND state = 'sending' AND worker <> ? ORDER BY chat, seq"
-_UNKNOWNS: Final = f"{rows.SELECT} WHERE account = ? AND state = 'unknown' ORDER BY seq"
-_EXPIRED: Final = f"{rows.SELECT} WHERE account = ? AND state = 'queued' AND expires_at <= ? LIMIT {BATCH}"
-_OLDEST: Final = "SELECT accepted_at FROM message WHERE account = ? AND state = 'queued' ORDER BY seq LIMIT 1"
+_ORPHANS: Final = f"""{rows.SELECT} INDEXED BY message_sending
+    WHERE account = ? AND state = 'sending' AND worker <> ? ORDER BY chat, seq"""
+_UNKNOWNS: Final = f"""{rows.SELECT} INDEXED BY message_unknown
+    WHERE account = ? AND state = 'unknown' ORDER BY seq"""
+_EXPIRED: Final = f"""{rows.SELECT} INDEXED BY message_expiry
+    WHERE account = ? AND state = 'queued' AND expires_at <= ? LIMIT {BATCH}"""
+_OLDEST: Final = """
+    SELECT accepted_at FROM message INDEXED BY message_queued
+    WHERE account = ? AND state = 'queued' ORDER BY seq LIMIT 1"""
 _BEHIND: Final = """
-    SELECT claim_token FROM message WHERE account = ? AND chat = ? AND seq < ? AND state = 'sending'
+    SELECT claim_token FROM message INDEXED BY message_sending
+    WHERE account = ? AND chat = ? AND seq < ? AND state = 'sending'
     ORDER BY seq DESC LIMIT 1"""
 _FORGET: Final = f"""
     DELETE FROM message WHERE seq IN (
@@ -57,14 +63,14 @@ _LANE_PROMOTE: Final = f"""
         ORDER BY due_at, priority DESC, seq LIMIT {BATCH})"""  # noqa: S608
 _LANE_READY: Final = """
     SELECT seq FROM lane WHERE account = ? AND turn = 'ready' AND NOT EXISTS (
-        SELECT 1 FROM message
+        SELECT 1 FROM message INDEXED BY message_sending
         WHERE account = lane.account AND chat = lane.chat AND state = 'sending' AND worker <> ?)"""
 _LANE_NEXT: Final = f"{_LANE_READY} ORDER BY priority DESC, seq LIMIT 1"
 _LANE_FAIR: Final = f"{_LANE_READY} ORDER BY seq LIMIT 1"
 _LANE_WAITING: Final = """
     SELECT due_at FROM lane WHERE account = ? AND turn = 'waiting' ORDER BY due_at LIMIT 1"""
 _LANE_HEAD: Final = """
-    SELECT seq, state, priority, due_at, expires_at FROM message
+    SELECT seq, state, priority, due_at, expires_at FROM message INDEXED BY message_line
     WHERE account = ? AND chat = ? AND state IN ('queued', 'unknown') ORDER BY seq LIMIT 1"""
 _LANE_OPEN: Final = """
     INSERT INTO lane (account, chat, seq, priority, turn, due_at) VALUES (?, ?, ?, ?, ?, ?)

@@ -12,6 +12,7 @@ from service.queue.store import QueueStore
 
 WORKER: Final = "worker"
 DEADLINE_S: Final = 20.0
+SETTLINGS: Final = ("complete", "release", "postpone", "fail", "mark_unknown")
 
 
 def to(
@@ -51,12 +52,14 @@ async def claimed(store: QueueStore, *, now: float, worker: str = WORKER) -> Cla
 
 
 async def settle(store: QueueStore, claim: Claim, how: str, *, now: float) -> Message:
-    """Settle a claim in one of the four ways."""
+    """Settle a claim in one of the `SETTLINGS`."""
     match how:
         case "complete":
             return await store.complete(claim, whatsapp_id="w-settled", now=now)
         case "release":
             return await store.release(claim, now=now)
+        case "postpone":
+            return await store.postpone(claim, until=now, now=now)
         case "fail":
             return await store.fail(claim, result=SendResult.RETRYABLE, error="e", retry_at=now, now=now)
         case "mark_unknown":

@@ -9,7 +9,7 @@ from service.queue.model import RETENTION_S, Moves, OnUnknown, SendResult, State
 from service.queue.store import QueueStore
 from tests.clock import FakeClock
 from tests.component.queue.conftest import MakeStore
-from tests.component.queue.support import claimed, keep, settle, to
+from tests.component.queue.support import SETTLINGS, claimed, keep, settle, to
 from tests.people import ANN, BEN, CLEO
 from tests.unit.queue.messages import text_of
 
@@ -148,6 +148,21 @@ async def test_of_messages_that_became_due_meanwhile_the_highest_priority_goes_f
     assert taken == [high.id, low.id]
 
 
+async def test_a_fair_claim_takes_the_earliest_accepted_whatever_its_priority(
+    store: QueueStore, clock: FakeClock
+) -> None:
+    _, ben, cleo, waiting = await keep(
+        store,
+        to(ANN, not_before=clock.now() + 1, priority=9),
+        to(BEN, priority=0),
+        to(CLEO, priority=9),
+        to(BEN, priority=9),
+        now=clock.now(),
+    )
+    taken = [await store.claim(worker="worker", now=clock.now(), fair=True) for _ in range(3)]
+    assert [claim and claim.message.id for claim in taken] == [ben.id, cleo.id, waiting.id]
+
+
 async def test_behind_a_message_in_flight_the_same_worker_may_claim_the_next(
     store: QueueStore, clock: FakeClock
 ) -> None:
@@ -207,6 +222,19 @@ async def test_a_released_message_is_as_if_it_had_never_been_claimed(
     assert (await claimed(store, now=clock.now())).message.id == kept.id
 
 
+async def test_a_postponed_message_waits_and_burns_no_attempt(store: QueueStore, clock: FakeClock) -> None:
+    first, _, other = await keep(store, to(ANN, "1"), to(ANN, "2"), to(BEN), now=clock.now())
+    claim = await claimed(store, now=clock.now())
+    until = clock.now() + 60
+    postponed = await store.postpone(claim, until=until, now=clock.now())
+
+    assert (postponed.state, postponed.attempts, postponed.secret) == (State.QUEUED, 0, first.secret)
+    assert (await claimed(store, now=clock.now())).message.id == other.id
+    assert await store.claim(worker="worker", now=until - 0.001) is None, "its chat waits with it"
+    assert await store.next_due() == until
+    assert (await claimed(store, now=until)).message.id == first.id
+
+
 async def test_a_failed_attempt_waits_then_dies_when_attempts_are_used_up(
     store: QueueStore, clock: FakeClock
 ) -> None:
@@ -254,7 +282,7 @@ async def test_each_attempt_that_may_have_reached_the_wire_has_its_own_secret(
     assert len({*secrets, claim.message.secret, resent.secret}) == 4
 
 
-@pytest.mark.parametrize("how", ["complete", "release", "fail", "mark_unknown"])
+@pytest.mark.parametrize("how", SETTLINGS)
 async def test_a_late_worker_cannot_settle_a_claim_that_was_given_away(
     store: QueueStore, clock: FakeClock, how: str
 ) -> None:
@@ -427,7 +455,7 @@ async def test_an_early_receipt_is_forgotten_after_an_hour(store: QueueStore, cl
     assert message.state is State.SENT
 
 
-@pytest.mark.parametrize("how", ["complete", "release", "fail", "mark_unknown"])
+@pytest.mark.parametrize("how", SETTLINGS)
 async def test_a_late_receipt_of_an_earlier_attempt_wins_over_the_attempt_under_way(
     store: QueueStore, clock: FakeClock, how: str
 ) -> None:
