@@ -6,11 +6,7 @@ from service.queue.model import Message
 
 
 class Pacer(Protocol):
-    """Says when a message may go out. Asked by one dispatcher, from one event loop.
-
-    Trouble of the store is no error here: what is not known for certain waits a few seconds, what is to be
-    remembered is kept in memory until the store takes it.
-    """
+    """Says when a message may go out. Asked by one dispatcher, from one event loop."""
 
     async def open(self) -> None:
         """Read what the store remembers. Call it before the first claim of each time that the account's
@@ -24,18 +20,20 @@ class Pacer(Protocol):
 
         None is counted as sent. When such a message did not leave after all, asking for it again takes the
         first count back. A time means that it has to be postponed until then; it may have to wait further.
+        Raises StoreUnavailable: nothing was decided.
         """
 
     def sent(self, message: Message) -> None:
-        """It went out: the server acknowledged it."""
+        """WhatsApp was bothered with it: it was sent, refused, or nobody knows."""
 
     async def refused(self, message: Message, rule: str) -> None:
-        """An attempt failed for sure, by the outcome rule of this name. Call it for every such attempt."""
+        """WhatsApp refused it, by the outcome rule of this name. What follows from that is remembered by the
+        store, at once or as soon as it can."""
 
     async def heard(self, chat: str, alternatives: tuple[str, ...], at: float) -> None:
         """Somebody wrote to us in this chat at that time, Unix seconds. `alternatives` are other JIDs of the
         same person: the LID of a phone number, or the reverse. In a group they are not regarded: who
-        writes to a group has not written to us."""
+        writes to a group has not written to us. Remembered by the store, at once or as soon as it can."""
 
     def sentence(self) -> str | None:
         """What stands still now and until when, in words for people; None when nothing does."""

@@ -1,0 +1,38 @@
+"""A token bucket: so many messages at once, and so many a second over any longer while.
+
+It begins with one token, so that a process that is started again and again sends no faster for it. Times
+are monotonic seconds.
+"""
+
+from typing import Final
+
+ALMOST: Final = 1e-9
+"""What rounding may take from a token that is due."""
+
+
+class TokenBucket:
+    """At most `burst + rate_per_s * t` tokens are taken within any t seconds."""
+
+    def __init__(self, *, rate_per_s: float, burst: int, at: float) -> None:
+        self._rate_per_s = rate_per_s
+        self._burst = burst
+        self._tokens = 1.0
+        self._at = at
+
+    def level(self, at: float) -> float:
+        """Tokens in it."""
+        return min(self._burst, self._tokens + (at - self._at) * self._rate_per_s)
+
+    def ready_in_s(self, at: float) -> float:
+        """Seconds until one may be taken; 0: now."""
+        missing = 1.0 - self.level(at)
+        return 0.0 if missing <= ALMOST else missing / self._rate_per_s
+
+    def take(self, at: float) -> None:
+        """Take one; only when it is ready."""
+        assert self.ready_in_s(at) == 0.0
+        self._tokens, self._at = self.level(at) - 1.0, at
+
+    def put_back(self, at: float) -> None:
+        """One that was taken was not used."""
+        self._tokens, self._at = min(self._burst, self.level(at) + 1.0), at
