@@ -23,7 +23,8 @@ _WAITING: Final = {
         State.HELD: "message_rest",
     }.items()
 }
-_SENDING: Final = (
+_SENDING: Final = f"""{rows.SELECT} INDEXED BY message_sending
+    WHERE account = ? AND state = 'sending' AND seq < ?"""  # never more than a few
     f"{rows.SELECT} WHERE account = ? AND state = 'sending' AND seq < ?"  # never more than a few
 )
 _SETTLED: Final = f"""{rows.SELECT} INDEXED BY message_rest
