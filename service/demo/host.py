@@ -50,6 +50,7 @@ class Host:
             **{
                 name: value for name, value in os.environ.items() if name.lower() not in Settings.model_fields
             },
+            "PACING": "off",  # it is the simulator that is sent to
             **environment,
             "DATA_DIR": str(folder / "service"),
             "HOST": "127.0.0.1",
