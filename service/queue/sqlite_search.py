@@ -25,8 +25,6 @@ _WAITING: Final = {
 }
 _SENDING: Final = f"""{rows.SELECT} INDEXED BY message_sending
     WHERE account = ? AND state = 'sending' AND seq < ?"""  # never more than a few
-    f"{rows.SELECT} WHERE account = ? AND state = 'sending' AND seq < ?"  # never more than a few
-)
 _SETTLED: Final = f"""{rows.SELECT} INDEXED BY message_rest
     WHERE account = ? AND state = ? AND finished_at IS NOT NULL {_LATEST}"""
 
