@@ -3,21 +3,17 @@
 One row for each account, one connection for each process. Every instant in the row is the database's;
 no time of this machine is ever written or compared. LISTEN only hurries what polling finds anyway, so a
 pooler that swallows it (PgBouncer in transaction mode) costs a second and breaks nothing.
-
-Errors are told by class and SQLSTATE: their texts can hold host, user or a piece of the URL.
 """
 
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_address
-from typing import Final, Literal
-from urllib.parse import parse_qs, urlsplit
+from typing import Final
 
 import asyncpg
 
+from service.postgres import TROUBLE, described, passing, tls_mode
 from service.reconnect.lease_metrics import Hindrance
 
 CHANNEL: Final = "beacon_lease"
@@ -61,11 +57,6 @@ WITH given AS (
     RETURNING account
 )
 SELECT pg_notify('beacon_lease', account) FROM given"""
-
-TROUBLE: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-
-LATER: Final = ("08", "57", "53300", "40")
-"""SQLSTATEs that end by themselves: connection trouble, shutdown and start-up, full, serialization."""
 
 
 class DatabaseTrouble(Exception):
@@ -171,37 +162,5 @@ class LeaseRow:
             self._changed()
 
 
-def tls_mode(url: str) -> Literal["require"] | None:
-    """What asyncpg is told about TLS: `require` for another machine that the URL says nothing about.
-
-    Heroku demands TLS and leaves `sslmode` out of the URL. None leaves it to the URL or PGSSLMODE.
-    """
-    parts = urlsplit(url)
-    asked = parse_qs(parts.query)
-    hosts = asked.get("host", [parts.hostname or ""])
-    if "sslmode" in asked or "PGSSLMODE" in os.environ or all(_local(host) for host in hosts):
-        return None
-    return "require"
-
-
-def _local(host: str) -> bool:
-    if host in {"", "localhost"} or host.startswith("/"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _told(error: Exception) -> DatabaseTrouble:
-    name = type(error).__name__
-    if isinstance(error, asyncpg.PostgresError):
-        passing = (error.sqlstate or "").startswith(LATER)
-        return DatabaseTrouble(
-            Hindrance.UNREACHABLE if passing else Hindrance.REFUSED, f"{name} {error.sqlstate}"
-        )
-    if isinstance(error, ValueError):  # asyncpg cannot read the URL; its words quote from it
-        return DatabaseTrouble(Hindrance.REFUSED, name)
-    if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
-        return DatabaseTrouble(Hindrance.REFUSED, "the server speaks no TLS and sslmode asks for it")
-    return DatabaseTrouble(Hindrance.UNREACHABLE, name)
+    return DatabaseTrouble(Hindrance.UNREACHABLE if passing(error) else Hindrance.REFUSED, described(error))

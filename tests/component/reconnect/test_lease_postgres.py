@@ -14,6 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
+from service.postgres import tls_mode
 from service.reconnect.lease_metrics import Hindrance, LeaseMetrics
 from service.reconnect.lease_postgres import (
     ASK_DEADLINE_S,
@@ -24,7 +25,6 @@ from service.reconnect.lease_postgres import (
     TTL_S,
     PostgresLease,
 )
-from service.reconnect.lease_row import tls_mode
 from service.simulator import tls
 from tests.clock import FakeClock
 from tests.component.postgres import Postgres
