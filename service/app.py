@@ -39,8 +39,10 @@ from service.engine.session import SessionFile
 from service.errors import AddressUnusable
 from service.keepalive import KeepAlive, KeepAliveMetrics
 from service.queue.dispatcher import Dispatcher
+from service.queue.files import OutgoingFiles
 from service.queue.metrics import QueueMetrics
 from service.queue.outbox import Outbox
+from service.queue.pace.contract import Unpaced
 from service.queue.sqlite import SqliteStore
 from service.reconnect.backoff import Backoff
 from service.reconnect.deadlines import DeadlineFile
@@ -231,6 +233,9 @@ async def _build(settings: Settings, data: DataDir, engine: EngineCommand) -> As
             store=store,
             send=supervisor.send,
             find_message_id=session.find_message_id,
+            session_identity=session.identity,
+            files=OutgoingFiles(data.path / "outgoing", read=store.file),
+            pacer=Unpaced(),
             worker=str(os.getpid()),
             unknown_wait_s=settings.unknown_wait,
             clock=clock,
@@ -368,6 +373,8 @@ def _introduce(supervisor: Supervisor, dispatcher: Dispatcher, bot: Bot) -> None
     def on_status(status: Status) -> None:
         if status.state is State.CONNECTED:
             dispatcher.connected()
+        elif status.state is State.WAITING_FOR_LEASE:
+            dispatcher.disowned()
         else:
             dispatcher.disconnected()
 

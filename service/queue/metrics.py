@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.engine.protocol import ReceiptKind
 from service.queue.model import LIVE, Moves, SendResult, State
+from service.queue.outcome import ALL_RULES, PostponeReason, Rule, results_of
 
 RESTING: Final = tuple(state for state in State if state not in LIVE)
 """States that a message reaches and stays in, or leaves only for a better one."""
@@ -32,6 +33,8 @@ class RescueOutcome(StrEnum):
 
     RELEASED = "released"  # it never left
     UNKNOWN = "unknown"  # it may have left
+    ANOTHER_SESSION = "another_session"  # nothing, but it was sent with another one: it may have left
+    UNREADABLE = "unreadable"  # it could not be read: it may have left
 
 
 class Resolution(StrEnum):
@@ -124,11 +127,29 @@ class QueueMetrics:
         self._enqueued = {o: enqueued.labels(self._account, o.value) for o in EnqueueOutcome}
         attempts = Counter(
             "whatsapp_queue_attempts_total",
-            "Attempts to send a message, by result; only not_connected burns none of a message's attempts.",
-            ["account", "result"],
+            "Attempts to send a message, by result and by the rule that knew the engine's words; only "
+            "not_connected burns none of a message's attempts.",
+            ["account", "result", "reason"],
             registry=registry,
         )
-        self._attempts = {r: attempts.labels(self._account, r.value) for r in SendResult}
+        self._attempts = {
+            (result, rule.name): attempts.labels(self._account, result.value, rule.name)
+            for rule in ALL_RULES
+            for result in results_of(rule)
+        }
+        postponed = Counter(
+            "whatsapp_queue_postponed_total",
+            "Claimed messages put back until a later time without an attempt, by reason.",
+            ["account", "reason"],
+            registry=registry,
+        )
+        self._postponed = {r: postponed.labels(self._account, r.value) for r in PostponeReason}
+        self._resends = Counter(
+            "whatsapp_queue_resends_total",
+            "Sent messages queued a second time because the recipient's device could not read them.",
+            ["account"],
+            registry=registry,
+        ).labels(self._account)
         terminal = Counter(
             "whatsapp_queue_terminal_total",
             "Messages that came to a state in which they may stay; a read one was sent and delivered before.",
@@ -223,6 +244,7 @@ class QueueMetrics:
         for (_, state), messages in moves.items():
             if state in self._terminal:
                 self._terminal[state].inc(messages)
+        self._resends.inc(moves.get((State.SENT, State.QUEUED), 0))
 
     def store_seconds(self, operation: StoreOperation, seconds: float) -> None:
         """A store operation ended, well or not."""
@@ -242,11 +264,15 @@ class QueueMetrics:
         """A message was handed to the engine."""
         self._wait.observe(max(0.0, waited_s), _exemplar())
 
-    def attempted(self, result: SendResult, *, took_s: float) -> None:
-        """An attempt ended. The time of one that never left says nothing and is not observed."""
-        self._attempts[result].inc()
+    def attempted(self, result: SendResult, rule: Rule, *, took_s: float) -> None:
+        """An attempt ended by this rule. The time of one that never left says nothing and is not observed."""
+        self._attempts[result, rule.name].inc()
         if result is not SendResult.NOT_CONNECTED:
             self._send.observe(took_s, _exemplar())
+
+    def postponed(self, reason: PostponeReason) -> None:
+        """A claimed message was put back without an attempt."""
+        self._postponed[reason].inc()
 
     def delivered(self, seconds: float) -> None:
         """A message arrived that many seconds after it was accepted."""

@@ -1,12 +1,13 @@
 """What an answer of the engine means for a message: a table of neonize's and whatsmeow's own words.
 
 Sources: whatsmeow send.go, request.go and errors.go; nack codes as reported in its issues. A text that
-no row knows counts as UNKNOWN, because the message may have left. In this version a rate limit (429,
-463, 479) makes the one message wait that met it; other messages go on and may meet it too.
+no row knows counts as UNKNOWN, because the message may have left. What a rate limit (429, 463) means
+for other messages is the pacer's business, which is told.
 """
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from random import Random
 from typing import Final
 
@@ -109,7 +110,26 @@ UNRECOGNISED: Final = Rule("unrecognised", r".*", SendResult.UNKNOWN)
 ENGINE_LOST: Final = Rule("engine_lost", r"^engine: ", SendResult.UNKNOWN)
 NOT_BEGUN: Final = Rule("not_begun", r"^$", SendResult.NOT_CONNECTED)
 UNFIT: Final = Rule("unfit", r"^frame ", SendResult.PERMANENT)
+FILE_MISSING: Final = Rule("file_missing", r"^$", SendResult.PERMANENT)
 ACKNOWLEDGED: Final = Rule("acknowledged", r"^$", SendResult.SENT)
+
+ALL_RULES: Final = (*RULES, UNRECOGNISED, ENGINE_LOST, NOT_BEGUN, UNFIT, FILE_MISSING, ACKNOWLEDGED)
+"""Every rule that an attempt may end by."""
+
+
+class PostponeReason(StrEnum):
+    """Why a claimed message was put back without an attempt."""
+
+    PACING = "pacing"
+    FILE = "file"  # its bytes could not be put where the engine reads them
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """No attempt: not before `until`, Unix seconds."""
+
+    reason: PostponeReason
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +148,11 @@ class Outcome:
     @property
     def result(self) -> SendResult:
         return self.rule.result
+
+    @property
+    def skipped(self) -> bool:
+        """Whether it was no attempt, because the message before it in the chat did not go out."""
+        return self.refusal is Refusal.SKIPPED
 
 
 def judge(answer: Sent | Refused) -> Outcome:
@@ -149,9 +174,21 @@ def unfit(error: EngineError) -> Outcome:
     return Outcome(UNFIT, str(error))
 
 
+def file_missing(sha256: str) -> Outcome:
+    """What it means that the bytes which a message names are not kept."""
+    return Outcome(FILE_MISSING, f"the file {sha256} is not kept")
+
+
 def skipped() -> Outcome:
     """What it means that the message before it in the chat did not go out."""
     return Outcome(NOT_BEGUN, refusal=Refusal.SKIPPED)
+
+
+def results_of(rule: Rule) -> frozenset[SendResult]:
+    """How an attempt that ended by this rule may count: an unknown one may turn out never to have left."""
+    if rule.result is SendResult.UNKNOWN:
+        return frozenset({SendResult.UNKNOWN, SendResult.NOT_CONNECTED})
+    return frozenset({rule.result})
 
 
 def rule_for(text: str) -> Rule:

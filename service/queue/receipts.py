@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import structlog
 from opentelemetry import trace
-from opentelemetry.trace import Tracer
+from opentelemetry.trace import Span, Tracer
 
 from service.clock import Clock
 from service.engine.protocol import Receipt, ReceiptKind
 from service.queue import spans
+from service.queue.address import is_group
 from service.queue.metrics import QueueMetrics
 from service.queue.model import Receipted, State
 from service.queue.persistence import Persistence
@@ -25,9 +27,9 @@ STATES: Final[dict[ReceiptKind, State]] = {
     ReceiptKind.READ: State.READ,
     ReceiptKind.PLAYED: State.READ,
 }
-"""What a kind proves. The others prove nothing of the recipient: RETRY came but could not be read,
-SENDER, READ_SELF, PLAYED_SELF and PEER are our own devices, SERVER_ERROR and HISTORY_SYNC are not about
-delivery."""
+"""What a kind proves. The others prove nothing of the recipient: RETRY came but could not be read (see
+`asks_again`), SENDER, READ_SELF, PLAYED_SELF and PEER are our own devices, SERVER_ERROR and HISTORY_SYNC
+are not about delivery."""
 
 BUFFER: Final = 10_000
 """Receipts that may wait for the store; a receipt is acknowledged already and does not come again."""
@@ -39,6 +41,20 @@ TOGETHER: Final = 64
 def proves(receipt: Receipt) -> State | None:
     """The state that the receipt proves for its messages, if any; our own other devices prove none."""
     return None if receipt.from_me else STATES.get(receipt.receipt)
+
+
+def asks_again(receipt: Receipt) -> bool:
+    """Whether a recipient could not read the messages and nobody but the queue can send them again.
+
+    whatsmeow answers from its memory as long as it has one of the message. In a group everybody would
+    get the second copy, those too who read the first; there only whatsmeow's own answer helps.
+    """
+    return (
+        receipt.receipt is ReceiptKind.RETRY
+        and not receipt.from_me
+        and not receipt.resent_by_engine
+        and not is_group(receipt.chat)
+    )
 
 
 class Receipts:
@@ -62,13 +78,13 @@ class Receipts:
         self._metrics = metrics
         self._tracer = tracer
         self._pseudonyms = pseudonyms
-        self._buffer: asyncio.Queue[tuple[Receipt, State]] = asyncio.Queue(BUFFER)
+        self._buffer: asyncio.Queue[tuple[Receipt, State | None]] = asyncio.Queue(BUFFER)
 
     def put(self, receipt: Receipt) -> None:
         """Take a receipt; never blocks. When the buffer is full the receipt is lost, which is counted."""
         self._metrics.receipt(receipt.receipt)
         state = proves(receipt)
-        if state is None:
+        if state is None and not asks_again(receipt):
             return
         try:
             self._buffer.put_nowait((receipt, state))
@@ -92,10 +108,13 @@ class Receipts:
         """Return once every receipt taken so far has been handed over."""
         await self._buffer.join()
 
-    async def _settle(self, receipt: Receipt, state: State) -> None:
+    async def _settle(self, receipt: Receipt, state: State | None) -> None:
         with trace.use_span(
             spans.settle(self._tracer, receipt=receipt.receipt.value), end_on_exit=True
         ) as span:
+            if state is None:
+                await self._send_again(receipt, span)
+                return
             moved = await self._persistence.done(
                 "receive",
                 lambda: self._store.receive(
@@ -105,6 +124,16 @@ class Receipts:
             for receipted in moved or ():
                 spans.link(span, receipted.message)
                 self._tell(receipted)
+
+    async def _send_again(self, receipt: Receipt, span: Span) -> None:
+        for whatsapp_id in receipt.message_ids:
+            message = await self._persistence.done(
+                "resend", partial(self._store.resend, whatsapp_id, now=self._clock.now())
+            )
+            if message is not None:
+                spans.link(span, message)
+                chat = self._pseudonyms.chat(message.chat)
+                log.warning("message.asked_again", message=message.id, chat=chat, state=message.state.value)
 
     def _tell(self, receipted: Receipted) -> None:
         message, before = receipted.message, receipted.before

@@ -3,6 +3,9 @@
 whatsmeow writes a message's secret and id to its own store before anything leaves. So after an engine
 is gone, no row for the secret proves that the message never left; a row gives the id under which
 receipts will tell. When none comes for a while, connected, the message's `on_unknown` decides.
+
+A session that was restored from a backup, or begun anew, has no rows of what was sent with the former
+one; there no row proves nothing. So a claim's worker carries the identity of the session it sends with.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,7 +15,7 @@ from typing import Final
 import structlog
 
 from service.clock import Clock
-from service.errors import StoreError
+from service.errors import DataDirUnusable, StoreError
 from service.queue.metrics import QueueMetrics, RescueOutcome, Resolution
 from service.queue.model import Claim, Message, Receipted, State
 from service.queue.persistence import Persistence, backoff_s
@@ -22,6 +25,18 @@ log = structlog.get_logger(__name__)
 
 LOOKUPS: Final = 5
 """How often the session's store is asked before the outcome counts as unknown without an id."""
+
+
+def worker_name(session: str, process: str) -> str:
+    """The name under which a process claims what it sends with that session."""
+    return f"{session}/{process}"
+
+
+def session_of(worker: str | None) -> str | None:
+    """The identity of the session that a worker of this name sends with, None when it has none."""
+    session, found, _ = (worker or "").partition("/")
+    return session if found else None
+
 
 _RESOLUTIONS: Final = {
     State.QUEUED: Resolution.RESENT,
@@ -39,6 +54,7 @@ class Unknowns:
         store: QueueStore,
         persistence: Persistence,
         find_message_id: Callable[[bytes], Awaitable[str | None]],
+        session_identity: Callable[[], str],
         wait_s: float,
         clock: Clock,
         rng: Random,
@@ -47,6 +63,7 @@ class Unknowns:
         self._store = store
         self._persistence = persistence
         self._find_message_id = find_message_id
+        self._session_identity = session_identity
         self._wait_s = wait_s
         self._clock = clock
         self._rng = rng
@@ -54,9 +71,16 @@ class Unknowns:
         self._since: dict[str, float] = {}
 
     async def load(self) -> None:
-        """Take up the messages that an earlier process left in `unknown`."""
-        for message in await self._persistence.done("unknowns", self._store.unknowns) or ():
-            self._since[message.id] = self._clock.monotonic()
+        """Take up the messages that another process left in `unknown`, and forget those that it resolved."""
+        known_before = set(self._since)
+        unknown = await self._persistence.done("unknowns", self._store.unknowns)
+        if unknown is None:
+            return
+        ids = {message.id for message in unknown}
+        for message_id in known_before - ids:
+            self._since.pop(message_id, None)
+        for message_id in ids - known_before:
+            self._since.setdefault(message_id, self._clock.monotonic())
 
     async def look_up(self, claim: Claim, *, error: str) -> Message | None:
         """Settle a claim whose send never answered: released, or unknown; the message as it is then.
@@ -65,11 +89,17 @@ class Unknowns:
         """
         try:
             whatsapp_id = await self._look_up(claim)
-        except StoreError as failure:
+            another_session = session_of(claim.message.worker) != self._session_identity()
+        except (StoreError, DataDirUnusable) as failure:
             log.error("queue.lookup_failed", message=claim.message.id, error=str(failure))  # noqa: TRY400
+            self._metrics.rescued(RescueOutcome.UNREADABLE)
             return await self._mark(claim, whatsapp_id=None, error=error)
         if whatsapp_id is not None:
+            self._metrics.rescued(RescueOutcome.UNKNOWN)
             return await self._mark(claim, whatsapp_id=whatsapp_id, error=error)
+        if another_session:
+            self._metrics.rescued(RescueOutcome.ANOTHER_SESSION)
+            return await self._mark(claim, whatsapp_id=None, error=error)
         self._metrics.rescued(RescueOutcome.RELEASED)
         log.info("message.released", message=claim.message.id, reason="never left")
         return await self._persistence.done(
@@ -86,7 +116,6 @@ class Unknowns:
         return await self._find_message_id(claim.message.secret)
 
     async def _mark(self, claim: Claim, *, whatsapp_id: str | None, error: str) -> Message | None:
-        self._metrics.rescued(RescueOutcome.UNKNOWN)
         marked = await self._persistence.done(
             "mark_unknown",
             lambda: self._store.mark_unknown(

@@ -9,6 +9,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 
 from service.queue.metrics import QueueMetrics, StoreOperation
 from service.queue.model import SendResult, State
+from service.queue.outcome import ACKNOWLEDGED, NOT_BEGUN, RULES
 
 
 def test_every_series_exists_before_the_first_event() -> None:
@@ -16,7 +17,7 @@ def test_every_series_exists_before_the_first_event() -> None:
     QueueMetrics(registry, "default")
     families = {family.name: family for family in registry.collect()}
 
-    assert len(families) == 16
+    assert len(families) == 18
     for name, family in families.items():
         assert name.startswith("whatsapp_queue_")
         assert family.documentation.endswith(".")
@@ -27,6 +28,9 @@ def test_every_series_exists_before_the_first_event() -> None:
             registry.get_sample_value("whatsapp_queue_messages", {"account": "default", "state": state.value})
             == 0
         )
+    for rule in RULES:
+        attempts = {"account": "default", "result": rule.result.value, "reason": rule.name}
+        assert registry.get_sample_value("whatsapp_queue_attempts_total", attempts) == 0
     for operation in StoreOperation:
         assert (
             registry.get_sample_value(
@@ -52,7 +56,7 @@ def test_an_observation_in_a_sampled_span_carries_it_as_exemplar() -> None:
     span = TracerProvider().get_tracer("test").start_span("send direct")
 
     with trace.use_span(span):
-        metrics.attempted(SendResult.SENT, took_s=0.01)
+        metrics.attempted(SendResult.SENT, ACKNOWLEDGED, took_s=0.01)
     metrics.handed(waited_s=1.0)
 
     exposed = generate_latest(registry).decode()  # type: ignore[no-untyped-call]
@@ -64,5 +68,5 @@ def test_an_observation_in_a_sampled_span_carries_it_as_exemplar() -> None:
 def test_an_attempt_that_never_left_has_no_send_time() -> None:
     registry = CollectorRegistry()
     metrics = QueueMetrics(registry, "default")
-    metrics.attempted(SendResult.NOT_CONNECTED, took_s=5.0)
+    metrics.attempted(SendResult.NOT_CONNECTED, NOT_BEGUN, took_s=5.0)
     assert registry.get_sample_value("whatsapp_queue_send_seconds_count", {"account": "default"}) == 0

@@ -3,7 +3,9 @@
 import asyncio
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 
+from service.engine.content import AnyContent, Text
 from service.engine.protocol import Refusal, Refused, Sent
 from tests.clock import FakeClock
 from tests.component.queue.support import until
@@ -15,13 +17,20 @@ class Sending:
 
     token: int
     chat: str
-    text: str
+    content: AnyContent
+    file: Path | None
     secret: bytes
     behind: int | None
     traceparent: str | None
     answer: "asyncio.Future[Sent | Refused]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+
+    @property
+    def text(self) -> str:
+        """What a text says; of another content its kind."""
+        kind: str = self.content.__struct_config__.tag  # type: ignore[assignment]
+        return self.content.text if isinstance(self.content, Text) else kind
 
 
 class FakeEngine:
@@ -41,12 +50,13 @@ class FakeEngine:
         *,
         token: int,
         chat: str,
-        text: str,
+        content: AnyContent,
+        file: Path | None,
         secret: bytes,
         behind: int | None,
         traceparent: str | None,
     ) -> Sent | Refused:
-        sending = Sending(token, chat, text, secret, behind, traceparent)
+        sending = Sending(token, chat, content, file, secret, behind, traceparent)
         self.sends.append(sending)
         if self.acknowledges:
             self.acknowledge(sending)

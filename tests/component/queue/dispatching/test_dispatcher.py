@@ -1,148 +1,20 @@
 """The dispatcher: who goes out when, and what becomes of each answer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
-from random import Random
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from prometheus_client import CollectorRegistry
 
-from service.engine.protocol import Receipt, ReceiptKind, Refusal
+from service.engine.protocol import ReceiptKind, Refusal
 from service.errors import EngineGone, EngineTimeout, StoreFull, StoreUnavailable
-from service.queue.dispatcher import AT_HAND, ENGINE_END_S, Dispatcher
-from service.queue.metrics import QueueMetrics
-from service.queue.model import Message, NewMessage, OnUnknown, SendResult, State
-from service.queue.outbox import Outbox
+from service.queue.dispatcher import AT_HAND
+from service.queue.model import OnUnknown, SendResult, State
+from service.queue.settlement import ENGINE_END_S
 from service.queue.store import QueueStore
-from service.telemetry.pseudonym import Pseudonyms
-from tests.clock import FakeClock
-from tests.component.queue.engine import FakeEngine
-from tests.component.queue.support import claimed, keep, to, until, value
+from service.queue.unknowns import worker_name
+from tests.component.queue.dispatching.harness import UNKNOWN_WAIT_S, Queue
+from tests.component.queue.support import claimed, keep, to, until
 from tests.people import ANN, BEN, CLEO
 from tests.unit.queue.messages import text_of
-
-UNKNOWN_WAIT_S = 120.0
-
-
-@dataclass
-class Queue:
-    """Everything of the queue, running."""
-
-    store: QueueStore
-    engine: FakeEngine
-    dispatcher: Dispatcher
-    outbox: Outbox
-    clock: FakeClock
-    registry: CollectorRegistry
-    spans: InMemorySpanExporter
-
-    async def post(self, *messages: NewMessage) -> list[Message]:
-        return [answer.message for answer in await self.outbox.enqueue(messages)]
-
-    async def state(self, message: Message, state: State) -> None:
-        """Wait until the message is in the state."""
-        await until(lambda: self.store.counts()[state] > 0, f"a message that is {state}")
-        async with asyncio.timeout(20):
-            while (found := await self.store.get(message.id)) is None or found.state is not state:
-                await asyncio.sleep(0)
-
-    async def counts(self, **expected: int) -> None:
-        """Wait until so many messages are in these states."""
-        await until(
-            lambda: all(self.store.counts()[State(name)] == n for name, n in expected.items()),
-            f"{expected}; there are {dict(self.store.counts())}",
-        )
-
-    async def pass_time(self, seconds: float, *, step_s: float = 1.0) -> None:
-        """Move the clock in steps; everyone who slept runs in between, the store's thread too."""
-        while seconds > 0:
-            await until(lambda: bool(self.clock.sleeps), "somebody to sleep")
-            self.clock.advance(min(step_s, seconds))
-            seconds -= step_s
-            await self.settle_down()
-
-    async def time_passes_until(self, condition: Callable[[], bool], what: str) -> None:
-        """Move the clock, everyone running in between, until the condition holds."""
-        try:
-            async with asyncio.timeout(20):
-                while not condition():
-                    self.clock.advance(0.5)
-                    await self.settle_down()
-        except TimeoutError:
-            raise AssertionError(f"time passed in vain: {what}") from None
-
-    async def settle_down(self) -> None:
-        """Let what the clock woke reach the store and come back: the store does things in turn."""
-        for _ in range(5):
-            await self.store.resolve_unknown("nothing", now=self.clock.now())
-            await asyncio.sleep(0)
-
-    def receipt(
-        self, whatsapp_ids: Sequence[str], kind: ReceiptKind = ReceiptKind.DELIVERED, *, from_me: bool = False
-    ) -> None:
-        self.dispatcher.receipt(
-            Receipt(
-                message_ids=tuple(whatsapp_ids), receipt=kind, chat=ANN, sender=ANN, from_me=from_me,
-                timestamp=self.clock.now(),
-            )
-        )  # fmt: skip
-
-    def value(self, name: str, **labels: str) -> float:
-        return value(self.registry, f"whatsapp_queue_{name}", **labels)
-
-
-@pytest.fixture
-def engine(clock: FakeClock) -> FakeEngine:
-    return FakeEngine(clock)
-
-
-@pytest.fixture
-def build(
-    store: QueueStore,
-    engine: FakeEngine,
-    clock: FakeClock,
-    metrics: QueueMetrics,
-    registry: CollectorRegistry,
-) -> Queue:
-    """A queue whose dispatcher does not run yet."""
-    spans = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(spans))
-    tracer = provider.get_tracer("test")
-    dispatcher = Dispatcher(
-        store=store,
-        send=engine.send,
-        find_message_id=engine.find_message_id,
-        worker="7",
-        unknown_wait_s=UNKNOWN_WAIT_S,
-        clock=clock,
-        rng=Random(1),
-        metrics=metrics,
-        tracer=tracer,
-        pseudonyms=Pseudonyms(b"key"),
-    )
-    outbox = Outbox(store=store, wake=dispatcher.wake, clock=clock, metrics=metrics, tracer=tracer)
-    return Queue(store, engine, dispatcher, outbox, clock, registry, spans)
-
-
-@pytest.fixture
-async def queue(build: Queue) -> AsyncIterator[Queue]:
-    """A queue whose dispatcher runs, not yet connected."""
-    running = asyncio.create_task(build.dispatcher.run())
-    yield build
-    for sending in build.engine.sends:
-        if not sending.answer.done():
-            build.engine.refuse(sending, Refusal.NOT_CONNECTED)
-    stopping = asyncio.create_task(build.dispatcher.stop())
-    while not stopping.done():
-        build.clock.advance(1)
-        await asyncio.sleep(0)
-    await running
-
 
 # --- when messages go out -----------------------------------------------------------------------------
 
@@ -224,7 +96,7 @@ async def test_a_refusal_for_good_is_dead_with_the_reason(queue: Queue) -> None:
     found = await queue.outbox.get(kept.id)
     assert found is not None
     assert (found.last_error, found.attempts) == ("server returned error 400", 1)
-    assert queue.value("attempts_total", result="permanent") == 1
+    assert queue.attempts(result="permanent") == 1
     assert queue.value("terminal_total", state="dead") == 1
 
 
@@ -257,7 +129,7 @@ async def test_what_was_not_begun_burns_no_attempt_and_is_not_repeated_in_a_fren
     found = await queue.outbox.get(kept.id)
     assert found is not None
     assert found.attempts == 0
-    assert queue.value("attempts_total", result="not_connected") == 5
+    assert queue.attempts(result="not_connected") == 5
 
 
 async def test_connecting_again_ends_the_moment_of_waiting(queue: Queue) -> None:
@@ -285,8 +157,8 @@ async def test_after_a_failure_those_behind_it_are_not_sent_before_it(queue: Que
     await queue.pass_time(3)
     await queue.counts(sent=3)
     assert queue.engine.texts[3:] == ["1", "2", "3"]
-    assert queue.value("attempts_total", result="retryable") == 1
-    assert queue.value("attempts_total", result="not_connected") == 0, "a skipped one was no attempt"
+    assert queue.attempts(result="retryable") == 1
+    assert queue.attempts(result="not_connected") == 0, "a skipped one was no attempt"
 
 
 async def test_those_behind_a_dead_one_go_on(queue: Queue) -> None:
@@ -417,7 +289,7 @@ async def test_what_a_killed_process_left_is_settled_before_anything_is_sent(bui
         build.store, to(ANN, "1"), to(BEN, "2"), to(CLEO, "3"), now=build.clock.now()
     )
     for _ in range(2):
-        await claimed(build.store, now=build.clock.now(), worker="7")  # the same process id as ours
+        await claimed(build.store, now=build.clock.now(), worker=worker_name("s1", "7"))
     build.engine.secrets[may_have_left.secret] = "3EB0"
 
     build.dispatcher.connected()
