@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import psutil
 
 from service.engine.content import AnyContent
+from service.engine.notebook import Acknowledged, Notebook
 from service.engine.outgoing import Outgoing
 from service.engine.protocol import (
     Answered,
@@ -24,6 +25,7 @@ from service.engine.protocol import (
     Logout,
     PairCode,
     PairPhone,
+    Receipt,
     Refusal,
     Refused,
     Send,
@@ -87,6 +89,7 @@ class Server:
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
         self._process = psutil.Process()
+        self._notebook: Notebook | None = None
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hello: Frame) -> int:
         """Talk until the end; the process's exit code. Raises FrameError when the parent talks nonsense."""
@@ -146,7 +149,8 @@ class Server:
 
     async def _do(self, command: AnyCommand) -> Frame:
         match command:
-            case Connect():
+            case Connect(database=database):
+                self._notebook = Notebook(Path(database))
                 await self._client.connect(command)
             case PairPhone(phone=phone):
                 return PairCode(id=command.id, code=await self._client.pair_phone(phone))
@@ -197,14 +201,21 @@ class Server:
                 self._refuse(command, Refusal.FAILED, refused.text)
                 return
             took_s = time.monotonic() - began
+            self._note(Acknowledged(secret=command.secret, message_id=message_id, timestamp=at))
             self._sent[command.token] = None
             if len(self._sent) > _REMEMBERED:
                 self._sent.popitem(last=False)
             self._out.put(Sent(id=command.id, message_id=message_id, timestamp=at, took_s=took_s))
 
+    def _note(self, note: Acknowledged | Receipt) -> None:
+        if self._notebook is not None:
+            self._notebook.write(note)
+
     # --- events and heartbeats --------------------------------------------------------------------
 
     def _event(self, event: Frame) -> None:
+        if isinstance(event, Receipt):
+            self._note(event)
         self._out.put(event)
         if isinstance(event, Connected):
             self._beat_now.set()
