@@ -29,8 +29,9 @@ class EnqueueOutcome(StrEnum):
 
 
 class RescueOutcome(StrEnum):
-    """What the session's store said of a send that never answered."""
+    """What the engine's notes or the session's store said of a send that never answered."""
 
+    SENT = "sent"  # WhatsApp has it
     RELEASED = "released"  # it never left
     UNKNOWN = "unknown"  # it may have left
     ANOTHER_SESSION = "another_session"  # nothing, but it was sent with another one: it may have left
