@@ -2,8 +2,8 @@
 
 `python -m tests.chaos.kill_loop --kills 200 --store sqlite --json`. The service is a process of its own and
 keeps its folder; the recipients are real neonize clients, and what they decrypted is what counts. It is
-killed from outside at any moment, its start included, and by itself at named points of its program (`killable.py`).
-The programs that hand in messages repeat, under the same idempotency key, what got no answer.
+killed from outside at any moment, its start included, and by itself at named points of its program
+(`killable.py`). Programs that hand in messages repeat, under the same idempotency key, what got no answer.
 
     accepted      messages answered 202
     delivered     of these, decrypted by their recipient at least once

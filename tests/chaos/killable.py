@@ -1,4 +1,4 @@
-"""The service, made to SIGKILL itself at a point of its own program: `python -m tests.chaos.killable demo --external`.
+"""The service, which SIGKILLs itself at a point: `python -m tests.chaos.killable demo --external`.
 
 It is the service's own program with its own code. KILL_AT, an Order, says at which point and at which passage
 of it; without KILL_AT nothing is different. The engine dies with its parent, as it does everywhere.

@@ -15,7 +15,7 @@ BATCH: Final = 4
 BATCHES: Final = 0.2
 """Which share of the requests is a batch."""
 
-AGAIN_S: Final = 0.05
+AGAIN_S: Final = 0.1
 PATIENCE_S: Final = 15.0
 LATER: Final = frozenset({429, 503})
 
