@@ -33,11 +33,13 @@ from service.clock import Clock, OutsideClock, SystemClock
 from service.config import LOOPBACK, Settings
 from service.datadir import DataDir
 from service.engine.metrics import EngineMetrics
+from service.engine.notebook import Notebook
 from service.engine.process import EngineProcess
 from service.engine.protocol import AnyEvent, MessageReceived, Receipt
 from service.engine.session import SessionFile
 from service.errors import AddressUnusable
 from service.keepalive import KeepAlive, KeepAliveMetrics
+from service.queue.aftermath import Aftermath
 from service.queue.dispatcher import Dispatcher
 from service.queue.files import OutgoingFiles
 from service.queue.metrics import QueueMetrics
@@ -229,6 +231,8 @@ async def _build(settings: Settings, data: DataDir, engine: EngineCommand) -> As
     store = SqliteStore(data.queue, account=account, metrics=queue_metrics, clock=clock)
     await store.open()
     try:
+        notebook = Notebook(session.path)
+        await Aftermath(store=store, notebook=notebook, clock=clock, metrics=queue_metrics).settle()
         dispatcher = Dispatcher(
             store=store,
             send=supervisor.send,
