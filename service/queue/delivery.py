@@ -25,7 +25,7 @@ from service.queue.pace.contract import Pacer
 log = structlog.get_logger(__name__)
 
 AGAIN_S: Final = (5.0, 30.0)
-"""When to try again with a message whose file could not be had, drawn from this range."""
+"""When to try again with a message whose file or acquaintance could not be read, drawn from this range."""
 
 
 class SendFunction(Protocol):
@@ -82,7 +82,10 @@ class Delivery:
         if self._skips(flight):
             return outcomes.skipped()
         message = flight.claim.message
-        not_before = await self._pacer.not_before(message)
+        try:
+            not_before = await self._pacer.not_before(message)
+        except StoreUnavailable as error:
+            return self._not_ready(message, PostponeReason.STORE, error)
         if not_before is not None:
             return Postponed(PostponeReason.PACING, not_before)
         outcome = await self._with_file(flight)
@@ -92,7 +95,7 @@ class Delivery:
 
     async def _tell_pacer(self, message: Message, outcome: Outcome) -> None:
         match outcome.result:
-            case SendResult.SENT:
+            case SendResult.SENT | SendResult.UNKNOWN:
                 self._pacer.sent(message)
             case SendResult.RETRYABLE | SendResult.RATE_LIMITED | SendResult.PERMANENT:
                 await self._pacer.refused(message, outcome.rule.name)
@@ -114,8 +117,7 @@ class Delivery:
             try:
                 file = await held.enter_async_context(self._files.held(sha256))
             except (OSError, StoreUnavailable) as error:
-                log.error("message.file_failed", message=message.id, error=str(error))  # noqa: TRY400
-                return Postponed(PostponeReason.FILE, self._clock.now() + self._rng.uniform(*AGAIN_S))
+                return self._not_ready(message, PostponeReason.FILE, error)
             if file is None:
                 return outcomes.file_missing(sha256)
             if self._skips(flight):
@@ -147,3 +149,7 @@ class Delivery:
             if outcome.result is not SendResult.SENT:
                 spans.failed(span, outcome.rule.name)
         return outcome
+
+    def _not_ready(self, message: Message, reason: PostponeReason, error: Exception) -> Postponed:
+        log.error("message.not_ready", message=message.id, reason=reason.value, error=str(error))
+        return Postponed(reason, self._clock.now() + self._rng.uniform(*AGAIN_S))

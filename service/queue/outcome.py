@@ -121,6 +121,7 @@ class PostponeReason(StrEnum):
     """Why a claimed message was put back without an attempt."""
 
     PACING = "pacing"
+    STORE = "store"  # what the pacer has to know could not be read
     FILE = "file"  # its bytes could not be put where the engine reads them
 
 
