@@ -7,7 +7,8 @@ BeaconError
  │   ├─ DataDirInUse         another process holds DATA_DIR
  │   └─ AddressUnusable      the HTTP address is taken or not ours
  ├─ InvalidInput             a caller sent something that is not allowed; names field, value, rule
- │   └─ InputTooLarge        its size is what is not allowed
+ │   ├─ InputTooLarge        its size is what is not allowed
+ │   └─ NotFetched           what it names elsewhere cannot be had from there now
  ├─ StoreError               the queue's store
  │   ├─ StoreUnavailable     try again later; nothing was changed
  │   │   └─ StoreFull        the disk is full; nothing was changed
@@ -93,6 +94,10 @@ class InvalidInput(BeaconError):
 
 class InputTooLarge(InvalidInput):
     """It is its size that breaks a rule."""
+
+
+class NotFetched(InvalidInput):
+    """The URL that it names gave no file; a later try may."""
 
 
 class StoreError(BeaconError):

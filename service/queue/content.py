@@ -27,6 +27,7 @@ from service.engine.content import (
 )
 from service.errors import InputTooLarge, InvalidInput
 from service.queue.address import parse_person, parse_phone
+from service.queue.media import check_media_type
 
 MAX_TEXT_BYTES: Final = 65_536
 MAX_CAPTION_CHARS: Final = 1_024
@@ -37,21 +38,6 @@ MAX_QUESTION_CHARS: Final = 255
 MAX_OPTION_CHARS: Final = 100
 POLL_OPTIONS: Final = (2, 12)
 
-MEDIA_TYPES: Final[dict[type[Media], frozenset[str] | None]] = {
-    Image: frozenset({"image/jpeg", "image/png", "image/webp"}),
-    Video: frozenset({"video/mp4", "video/3gpp"}),
-    Audio: frozenset({"audio/ogg", "audio/mpeg", "audio/mp4", "audio/aac", "audio/amr"}),
-    Sticker: frozenset({"image/webp"}),
-    Document: None,
-}
-"""Which media types phones show as each kind; None allows every one."""
-
-VOICE_TYPES: Final = frozenset({"audio/ogg"})
-"""A voice message is Opus in Ogg."""
-
-_MEDIA_TYPE: Final = re.compile(
-    r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}"
-)  # RFC 6838
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _MESSAGE_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 
@@ -101,21 +87,6 @@ def parse_text(value: str, *, field: str) -> str:
         raise InvalidInput(field, "must have at least one character that is not space")
     _check_characters(value, field=field)
     return value
-
-
-def allowed_media_types(kind: type[Media], *, voice: bool = False) -> frozenset[str] | None:
-    """The media types that may be sent as this kind; None when every one may."""
-    return VOICE_TYPES if voice else MEDIA_TYPES[kind]
-
-
-def check_media_type(media_type: str, kind: type[Media], *, voice: bool, field: str) -> None:
-    """Raises InvalidInput for a media type (RFC 6838, no parameters) that is not sent as this kind."""
-    allowed = allowed_media_types(kind, voice=voice)
-    if not _MEDIA_TYPE.fullmatch(media_type):
-        raise InvalidInput(field, "must have a media type such as application/pdf")
-    if allowed is not None and media_type not in allowed:
-        what = "voice message" if voice else kind.__name__.lower()
-        raise InvalidInput(field, f"a {what} must be {' or '.join(sorted(allowed))}, not {media_type}")
 
 
 def _check_media(content: Media, *, field: str) -> None:

@@ -12,8 +12,10 @@ from service.web import limits
 from service.web.access import METRICS, Access
 from service.web.events import Events
 from service.web.exposition import metrics_handler
+from service.web.fetch import Fetcher, is_public
 from service.web.headers import add_headers
 from service.web.health import Health
+from service.web.media import Media
 from service.web.messages import Messages
 from service.web.metrics import WebMetrics
 from service.web.observe import is_timed, observing
@@ -40,6 +42,12 @@ def build(
     events = Events(
         outbox=outbox, connection=connection, metrics=metrics, clock=clock, started_at=health.started_at
     )
+    limit_bytes = settings.media_max_mb * 1_000_000
+    fetcher = Fetcher(
+        limit_bytes=limit_bytes,
+        may_connect=(lambda _: True) if settings.media_private_urls else is_public,
+    )
+    media = Media(outbox=outbox, fetcher=fetcher, limit_bytes=limit_bytes)
     app = web.Application(
         client_max_size=limits.BODY_BYTES,
         middlewares=[
@@ -52,7 +60,7 @@ def build(
         [
             *Probes(health).routes(),
             web.get(METRICS, metrics_handler(registry)),
-            *Messages(outbox=outbox, clock=clock).routes(),
+            *Messages(outbox=outbox, media=media, clock=clock).routes(),
             *Session(connection=connection).routes(),
             *events.routes(),
             *Pages(access).routes(),

@@ -11,23 +11,27 @@ from service.web import problem
 async def read_object(request: web.Request, *, limit_bytes: int) -> dict[str, Any]:
     """The body as a JSON object. Raises Problem (400, 413, 415)."""
     require_json(request)
-    raw = await _read(request, limit_bytes)
+    return parse_object(await _read(request, limit_bytes), what="The body")
+
+
+def parse_object(raw: bytes, *, what: str) -> dict[str, Any]:
+    """A JSON object. Raises Problem (400) that calls it `what`."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise problem.malformed(f"The body must be UTF-8; byte {error.start} is not.") from error
+        raise problem.malformed(f"{what} must be UTF-8; byte {error.start} is not.") from error
     try:
         value = json.loads(text, object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise problem.malformed(
-            f"The body must be JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+            f"{what} must be JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         ) from error
     except RecursionError as error:
-        raise problem.malformed("The body must be JSON that is not nested this deep.") from error
+        raise problem.malformed(f"{what} must be JSON that is not nested this deep.") from error
     except ValueError as error:  # also an integer of more digits than Python converts
-        raise problem.malformed(f"The body must be JSON: {error}.") from error
+        raise problem.malformed(f"{what} must be JSON: {error}.") from error
     if not isinstance(value, dict):
-        raise problem.malformed(f"The body must be a JSON object, not {_NAMES.get(type(value), 'null')}.")
+        raise problem.malformed(f"{what} must be a JSON object, not {_NAMES.get(type(value), 'null')}.")
     return value
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from service.queue.model import Enqueued, Message, NewMessage
+from service.queue.model import Enqueued, Message, NewMessage, Page, Query
 from service.queue.model import State as MessageState
 from service.reconnect.status import Status
 
@@ -12,10 +12,32 @@ class Outbox(Protocol):
     """Where messages go and where their state is asked."""
 
     async def enqueue(self, messages: Sequence[NewMessage]) -> list[Enqueued]:
-        """Keep all of them, durably, or none. Raises StoreUnavailable, StoreFull."""
+        """Keep all of them, durably, or none. Raises InvalidInput, with a field such as `messages[3].to` and
+        other messages' faults with it; StoreUnavailable, StoreFull."""
 
     async def get(self, message_id: str) -> Message | None:
         """One message by its id. Raises StoreUnavailable."""
+
+    async def keep_file(self, data: bytes) -> str:
+        """Keep a file before a message names it; its SHA-256 in hex. Raises StoreUnavailable, StoreFull."""
+
+    async def find(self, query: Query) -> Page:
+        """Messages, the latest accepted first. Raises StoreUnavailable."""
+
+    async def cancel(self, message_id: str) -> Message | None:
+        """Take it back; as it is then, None when it is not kept. Raises StoreUnavailable."""
+
+    async def hold(self, message_id: str) -> Message | None:
+        """Let it wait for a person; as it is then, None when it is not kept. Raises StoreUnavailable."""
+
+    async def release(self, message_id: str) -> Message | None:
+        """Let a held one go; as it is then, None when it is not kept. Raises StoreUnavailable."""
+
+    async def requeue(self, message_id: str) -> Message | None:
+        """Try it again; as it is then, None when it is not kept. Raises StoreUnavailable."""
+
+    async def requeue_dead(self) -> int:
+        """Try every dead one again; how many. Raises StoreUnavailable."""
 
     def counts(self) -> Mapping[MessageState, int]:
         """Messages by state, O(1)."""

@@ -14,7 +14,9 @@ from service.errors import (
     BeaconError,
     EngineError,
     EngineRefused,
+    InputTooLarge,
     InvalidInput,
+    NotFetched,
     StoreFull,
     StoreUnavailable,
 )
@@ -49,6 +51,7 @@ class Problem(Exception):
     detail: str
     errors: Sequence[FieldError] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def response(self) -> web.Response:
         """The problem document."""
@@ -57,6 +60,7 @@ class Problem(Exception):
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
+            **self.more,
         }
         if self.errors:
             body["errors"] = [
@@ -95,6 +99,24 @@ def too_large(detail: str, errors: Sequence[FieldError] = ()) -> Problem:
     )
 
 
+def from_inputs(faults: Sequence[InvalidInput]) -> Problem:
+    """422; 413 when sizes are all that is wrong, 424 when files that cannot be fetched are."""
+    errors = [FieldError(fault.field, fault.sentence) for fault in faults]
+    first = f"{errors[0].field}: {errors[0].message}"
+    if all(isinstance(fault, InputTooLarge) for fault in faults):
+        return too_large(first, errors)
+    if all(isinstance(fault, NotFetched) for fault in faults):
+        return Problem(
+            HTTPStatus.FAILED_DEPENDENCY, "not-fetched", "A file cannot be fetched", first, errors=errors
+        )
+    return invalid(errors)
+
+
+def timed_out(detail: str) -> Problem:
+    """408: the body came too slowly."""
+    return Problem(HTTPStatus.REQUEST_TIMEOUT, "too-slow", "The body took too long", detail)
+
+
 def wrong_type(detail: str) -> Problem:
     """415: the content type is not one that the route reads."""
     return Problem(
@@ -107,9 +129,10 @@ def not_found(detail: str) -> Problem:
     return Problem(HTTPStatus.NOT_FOUND, "not-found", "There is no such thing", detail)
 
 
-def conflict(detail: str) -> Problem:
-    """409: allowed in another state, not in this one."""
-    return Problem(HTTPStatus.CONFLICT, "wrong-state", "Not possible now", detail)
+def conflict(detail: str, *, state: str | None = None) -> Problem:
+    """409: allowed in another state, not in this one; `state` for programs, where it is a message's."""
+    more = {} if state is None else {"state": state}
+    return Problem(HTTPStatus.CONFLICT, "wrong-state", "Not possible now", detail, more=more)
 
 
 def unavailable(kind: str, detail: str) -> Problem:
@@ -155,7 +178,7 @@ def _unexpected(request: web.Request) -> Problem:
 def _from_beacon(error: BeaconError) -> Problem | None:
     match error:
         case InvalidInput():
-            return invalid([FieldError(error.field, error.sentence)])
+            return from_inputs([error, *error.others])
         case StoreUnavailable():
             return _from_store(error)
         case EngineRefused():
@@ -175,7 +198,7 @@ def _from_store(error: StoreUnavailable) -> Problem:
             "The message queue cannot grow; nothing of this request was kept. Free space for DATA_DIR.",
         )
     return unavailable(
-        "store-unavailable", "The message queue cannot be reached; nothing of this request was kept."
+        "store-unavailable", f"The message queue cannot be used ({error}); nothing of this request was kept."
     )
 
 

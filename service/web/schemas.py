@@ -3,20 +3,17 @@
 Times in answers are RFC 3339 in UTC with milliseconds; in requests they may also be Unix seconds.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from service.errors import InvalidInput
-from service.queue.content import MAX_TEXT_BYTES, parse_text
 from service.queue.model import Enqueued, Message, OnUnknown, SendResult
 from service.queue.model import State as MessageState
 from service.reconnect.status import Advice
 from service.reconnect.status import State as SessionState
-from service.web import limits
 from service.web.problem import FieldError
 
 SHOWN_CHARS: Final = 60
@@ -46,66 +43,16 @@ def _instant(value: object) -> float:
     raise PydanticCustomError("instant", "not a time")
 
 
-def _text(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    kind = "too_large" if len(value.encode(errors="replace")) > MAX_TEXT_BYTES else "not_a_text"
-    try:
-        return parse_text(value, field="text")
-    except InvalidInput as error:
-        raise PydanticCustomError(kind, "{sentence}", {"sentence": error.sentence}) from None
-
-
 Instant = Annotated[float, BeforeValidator(_instant, json_schema_input_type=float | str)]
-Text = Annotated[str, BeforeValidator(_text)]
 
 
-class _Input(BaseModel):
+class Input(BaseModel):
+    """What callers send: no field that is not known, no value that is not of its type."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class NewMessageIn(_Input):
-    """One message to send. Each description says what is allowed, and is quoted when a value is not."""
-
-    to: str = Field(min_length=1, max_length=100, description="a phone number with country code, or a JID")
-    text: Text = Field(description=f"text of 1 to {MAX_TEXT_BYTES} bytes of UTF-8, not only space")
-    priority: int = Field(5, ge=0, le=9, description="a whole number from 0 to 9; higher goes first")
-    not_before: Instant | None = Field(
-        None, description="a time, as RFC 3339 with offset or Unix seconds, at most 366 days ahead"
-    )
-    expires_at: Instant | None = Field(
-        None, description="a time to come, as RFC 3339 with offset or Unix seconds, at most 366 days ahead"
-    )
-    ttl_s: float | None = Field(
-        None,
-        gt=0,
-        le=limits.HORIZON_S,
-        description="seconds from now, above 0 and at most 366 days",
-    )
-    max_attempts: int = Field(
-        10, ge=1, le=limits.MAX_ATTEMPTS, description=f"a whole number from 1 to {limits.MAX_ATTEMPTS}"
-    )
-    on_unknown: OnUnknown = Field(OnUnknown.RESEND, strict=False, description="resend or hold")
-    idempotency_key: str | None = Field(
-        None,
-        min_length=1,
-        max_length=limits.IDEMPOTENCY_KEY_CHARS,
-        pattern=r"^[\x21-\x7e]+$",
-        description=f"1 to {limits.IDEMPOTENCY_KEY_CHARS} printable ASCII characters without space",
-    )
-
-
-class BatchIn(_Input):
-    """Many messages, kept all or none."""
-
-    messages: list[Any] = Field(
-        min_length=1,
-        max_length=limits.BATCH_MESSAGES,
-        description=f"an array of 1 to {limits.BATCH_MESSAGES} messages",
-    )
-
-
-class PairIn(_Input):
+class PairIn(Input):
     """The phone to link by a code."""
 
     phone: str = Field(min_length=1, max_length=40, description="a phone number with country code")
@@ -116,6 +63,7 @@ class MessageOut(BaseModel):
 
     id: str
     to: str = Field(description="the chat as a JID")
+    type: str = Field(description="the kind of its content")
     state: MessageState
     priority: int
     attempts: int
@@ -155,6 +103,19 @@ class BatchOut(BaseModel):
     """The accepted messages, in the order they were given."""
 
     messages: list[AcceptedOut]
+
+
+class PageOut(BaseModel):
+    """Listed messages, the latest accepted first."""
+
+    messages: list[MessageOut]
+    next_cursor: str | None = Field(description="`cursor` of the page that follows; null on the last one")
+
+
+class RequeuedOut(BaseModel):
+    """How many messages are tried again."""
+
+    requeued: int
 
 
 class QrOut(BaseModel):
@@ -217,11 +178,6 @@ def field_errors(error: ValidationError, model: type[BaseModel], *, under: str =
     return [_field_error(details, model, under) for details in error.errors(include_url=False)]
 
 
-def is_too_large(error: ValidationError) -> bool:
-    """Whether size is what is wrong (413 rather than 422)."""
-    return any(details["type"] == "too_large" for details in error.errors(include_url=False))
-
-
 def shown(value: object) -> str:
     """A value as it may stand in a sentence: short, on one line."""
     text = repr(value) if not isinstance(value, bool | None) else str(value).lower().replace("none", "null")
@@ -229,17 +185,42 @@ def shown(value: object) -> str:
 
 
 def _field_error(details: ErrorDetails, model: type[BaseModel], under: str) -> FieldError:
-    name = str(details["loc"][0]) if details["loc"] else ""
-    path = f"{under}.{shown_name(name)}" if under else shown_name(name)
-    kind = details["type"]
+    path, kind = _path(details["loc"], under), details["type"]
+    holder, rule = _described(details["loc"], model)
     if kind == "extra_forbidden":
-        return FieldError(path, f"is not a field; allowed are {', '.join(model.model_fields)}")
-    rule = model.model_fields[name].description if name in model.model_fields else None
+        return FieldError(path, f"is not a field; allowed are {', '.join(holder.model_fields)}")
     if kind == "missing":
         return FieldError(path, f"is missing; must be {rule}")
-    if kind in _SAYS_IT_ITSELF:
-        return FieldError(path, details["msg"])
     return FieldError(path, f"{shown(details['input'])}: must be {rule or details['msg']}")
+
+
+def _path(location: Sequence[int | str], under: str) -> str:
+    """`messages[3].reply_to.id`."""
+    path = under
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            path += f".{shown_name(part)}" if path else shown_name(part)
+    return path
+
+
+def _described(location: Sequence[int | str], model: type[BaseModel]) -> tuple[type[BaseModel], str | None]:
+    """The innermost model on the way to a place, and what the place's field says is allowed."""
+    rule: str | None = None
+    for part in location:
+        if isinstance(part, int):
+            continue  # an item is described with its list
+        if (field := model.model_fields.get(part)) is None:
+            return model, None
+        rule = field.description
+        inner = [one for one in get_args(field.annotation) or (field.annotation,) if _is_model(one)]
+        model = inner[0] if inner else model
+    return model, rule
+
+
+def _is_model(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def shown_name(name: str) -> str:
@@ -247,14 +228,12 @@ def shown_name(name: str) -> str:
     return name if name.isprintable() and len(name) <= SHOWN_CHARS else shown(name)
 
 
-_SAYS_IT_ITSELF: Final = frozenset({"too_large", "not_a_text"})
-
-
 def _fields(message: Message) -> Mapping[str, Any]:
     times: Iterable[str] = ("sent_at", "delivered_at", "read_at", "finished_at")
     return {
         "id": message.id,
         "to": message.chat,
+        "type": message.content.__struct_config__.tag,
         "state": message.state,
         "priority": message.priority,
         "attempts": message.attempts,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from service.errors import BeaconError
-from service.queue.model import Enqueued, Message, NewMessage
+from service.queue.model import Enqueued, Message, NewMessage, Page, Query
 from service.queue.model import State as MessageState
 from service.reconnect.status import Advice, State, Status
 from service.web.ports import Outbox
@@ -101,14 +101,36 @@ class BrokenOutbox:
         self.error: Exception | None = None
 
     async def enqueue(self, messages: Sequence[NewMessage]) -> list[Enqueued]:
-        if self.error is not None:
-            raise self.error
-        return await self._real.enqueue(messages)
+        return await self._or_break().enqueue(messages)
 
     async def get(self, message_id: str) -> Message | None:
+        return await self._or_break().get(message_id)
+
+    async def keep_file(self, data: bytes) -> str:
+        return await self._or_break().keep_file(data)
+
+    async def find(self, query: Query) -> Page:
+        return await self._or_break().find(query)
+
+    async def cancel(self, message_id: str) -> Message | None:
+        return await self._or_break().cancel(message_id)
+
+    async def hold(self, message_id: str) -> Message | None:
+        return await self._or_break().hold(message_id)
+
+    async def release(self, message_id: str) -> Message | None:
+        return await self._or_break().release(message_id)
+
+    async def requeue(self, message_id: str) -> Message | None:
+        return await self._or_break().requeue(message_id)
+
+    async def requeue_dead(self) -> int:
+        return await self._or_break().requeue_dead()
+
+    def _or_break(self) -> Outbox:
         if self.error is not None:
             raise self.error
-        return await self._real.get(message_id)
+        return self._real
 
     def counts(self) -> Mapping[MessageState, int]:
         return self._real.counts()
