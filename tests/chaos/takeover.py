@@ -44,9 +44,13 @@ class Blow(StrEnum):
 
 
 class Wire:
-    """The way of one service to the database. Cut, it keeps connections and lets nothing through."""
+    """The way of one service to the database. Cut, it keeps connections and lets nothing through.
+
+    `delay_s` is how much later each piece arrives, in either direction.
+    """
 
     def __init__(self, port: int) -> None:
+        self.delay_s = 0.0
         self._target = port
         self._whole = asyncio.Event()
         self._whole.set()
@@ -99,6 +103,7 @@ class Wire:
         try:
             with suppress(ConnectionError):
                 while data := await reader.read(1 << 16):
+                    await asyncio.sleep(self.delay_s)
                     await self._whole.wait()
                     writer.write(data)
                     await writer.drain()
