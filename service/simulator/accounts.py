@@ -2,18 +2,20 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from service.errors import SimulatorError
 from service.simulator.link import Link
 from service.simulator.mailbox import Mailbox
 from service.simulator.noise import KeyPair
-from service.simulator.stanza import JID, LID_SERVER, PHONE_SERVER, Node
+from service.simulator.stanza import GROUP_SERVER, JID, LID_SERVER, PHONE_SERVER, Node
 
 _REMEMBERED = 100_000  # message ids that an account remembers to know a repetition
 
 _STAYS = 1_000
+
+_FIRST_GROUP = 120363 * 10**12  # ids of groups are of this form today
 
 
 def lid_user(phone: str) -> str:
@@ -86,6 +88,7 @@ class Account:
     read: int = 0  # messages it sent that the recipient marked as read, each once
     retries: int = 0  # times its devices asked for a message again because they could not read it
     resent: int = 0  # messages it sent again to a device that had asked
+    uploaded: int = 0  # files that the media servers took from it
     questions: int = 0  # times its devices asked for the blocked contacts, as Beacon does to test its hearing
     sent_ids: dict[str, None] = field(default_factory=dict)
     received_ids: dict[str, None] = field(default_factory=dict)
@@ -118,6 +121,22 @@ class Account:
         return JID(self.phone, PHONE_SERVER)
 
 
+@dataclass(slots=True, eq=False)
+class Group:
+    """Accounts that read what each of them writes there. `members` in the order in which they came."""
+
+    id: str
+    subject: str
+    founder: Account
+    founded: float
+    members: dict[Account, None]
+
+    @property
+    def jid(self) -> JID:
+        """The group's address."""
+        return JID(self.id, GROUP_SERVER)
+
+
 def remember(ids: dict[str, None], message_id: str) -> bool:
     """Note an id; False when it was known. The oldest are forgotten after 100,000."""
     if message_id in ids:
@@ -129,11 +148,12 @@ def remember(ids: dict[str, None], message_id: str) -> bool:
 
 
 class Directory:
-    """Every account of the server, found by phone number or LID."""
+    """Every account of the server, found by phone number or LID, and every group."""
 
     def __init__(self) -> None:
         self._by_phone: dict[str, Account] = {}
         self._by_lid: dict[str, Account] = {}
+        self._groups: dict[str, Group] = {}
 
     @property
     def accounts(self) -> Mapping[str, Account]:
@@ -159,6 +179,23 @@ class Directory:
         """The account that an address belongs to, if there is one."""
         known = {PHONE_SERVER: self._by_phone, "c.us": self._by_phone, LID_SERVER: self._by_lid}
         return known.get(jid.server, {}).get(jid.user)
+
+    def group(self, jid: JID) -> Group | None:
+        """The group at an address, if there is one."""
+        return self._groups.get(jid.user) if jid.server == GROUP_SERVER else None
+
+    def groups_of(self, account: Account) -> list[Group]:
+        """The groups that an account is in."""
+        return [group for group in self._groups.values() if account in group.members]
+
+    def create_group(
+        self, subject: str, founder: Account, members: Iterable[Account], *, now: float
+    ) -> Group:
+        """Make a group of these and its founder."""
+        group = Group(f"{_FIRST_GROUP + len(self._groups)}", subject, founder, now, {founder: None})
+        group.members.update(dict.fromkeys(members))
+        self._groups[group.id] = group
+        return group
 
     def device(self, jid: JID) -> Device | None:
         """The linked device at an address, if there is one."""

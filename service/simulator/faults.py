@@ -87,6 +87,8 @@ class Faults:
         self._nacks = _Script[int]()
         self._swallowed_queries = _Script[bool]()
         self._refusals = _Script[int]()
+        self._upload_refusals = _Script[int]()
+        self._upload_rates = _Script[float]()
         self._endings = _Script[Ending]()
         self.refusing = False
         self.close_behind_515 = False
@@ -150,6 +152,14 @@ class Faults:
         """Answer the next queries of this account, but for pings, with an error code; None: all."""
         self._refusals.add(code, phone=phone, times=times)
 
+    def refuse_uploads(self, code: int, phone: str | None = None, *, times: int | None = 1) -> None:
+        """Answer the next uploads of this account with an HTTP status; None: all."""
+        self._upload_refusals.add(code, phone=phone, times=times)
+
+    def slow_uploads(self, rate_bytes_s: float, phone: str | None = None) -> None:
+        """Answer an upload no sooner than a link of this rate would allow."""
+        self._upload_rates.add(rate_bytes_s, phone=phone, times=None)
+
     def end(self, how: Ending | str, phone: str | None = None) -> int:
         """End open links now, by a name from `endings.ENDINGS`; how many there were."""
         links = [link for link in self._network.links() if phone in (None, link.phone)]
@@ -174,6 +184,8 @@ class Faults:
             self._nacks,
             self._swallowed_queries,
             self._refusals,
+            self._upload_refusals,
+            self._upload_rates,
             self._endings,
         ):
             script.clear()
@@ -212,6 +224,14 @@ class Faults:
     def next_refusal(self, phone: str) -> int | None:
         """The error code to answer this query with."""
         return self._refusals.take(phone)
+
+    def next_upload_refusal(self, phone: str) -> int | None:
+        """The HTTP status to refuse this upload with."""
+        return self._upload_refusals.take(phone)
+
+    def upload_rate(self, phone: str) -> float | None:
+        """Bytes a second at which an upload passes, None for as fast as it comes."""
+        return self._upload_rates.peek(phone)
 
     def next_ending(self, phone: str | None) -> Ending | None:
         """What to end this login with; `phone` is None for a new device."""

@@ -1,10 +1,13 @@
-"""Answers to a device's questions: prekeys, who has which devices, keep-alive.
+"""Answers to a device's questions: prekeys, who has which devices, groups, where files go, keep-alive.
 
 What the server does not know gets an empty result, so that a client goes on as it does with WhatsApp.
 """
 
+from service.clock import Clock
 from service.errors import SimulatorError
 from service.simulator.accounts import Bundle, Device, Directory
+from service.simulator.groups import GroupQueries
+from service.simulator.media import MediaServers
 from service.simulator.stanza import JID, SERVER, Node
 
 _NOT_FOUND = Node("error", {"code": "404", "text": "item-not-found"})
@@ -19,8 +22,11 @@ def refusal(node: Node, code: int) -> Node:
 class Queries:
     """Answers `iq` stanzas of type get and set."""
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, media: MediaServers, clock: Clock) -> None:
         self._directory = directory
+        self._media = media
+        self._groups = GroupQueries(directory)
+        self._clock = clock
 
     def answer(self, device: Device, node: Node) -> Node:
         """The result for one query. Raises SimulatorError when it is malformed."""
@@ -32,6 +38,13 @@ class Queries:
             content = (self._usync(node.need("usync")),)
         elif space == "blocklist":
             content = (Node("list", {}),)
+        elif space == "w:m":
+            content = (self._media.connection(device.account),)
+        elif space == "w:g2":
+            told = self._groups.answer(device.account, node, now=self._clock.now())
+            if isinstance(told, int):
+                return refusal(node, told)
+            content = told
         elif space == "md" and (removed := node.child("remove-companion-device")) is not None:
             self._remove(device, removed)
         return Node("iq", {"from": SERVER, "id": node.get("id"), "type": "result"}, content)

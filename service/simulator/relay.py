@@ -5,7 +5,7 @@ Addresses go over the wire as LIDs. What a device did not take waits in its mail
 
 from service.clock import Clock
 from service.errors import SimulatorError
-from service.simulator.accounts import Account, Device, Directory, remember
+from service.simulator.accounts import Account, Device, Directory, Group, remember
 from service.simulator.faults import Faults
 from service.simulator.link import Link
 from service.simulator.mailbox import Key
@@ -32,8 +32,8 @@ class Relay:
         if not message_id:
             raise SimulatorError("a message without an id")
         code = self._faults.next_nack(phone)
-        if code is None and self._directory.account(to) is None:
-            code = 404
+        if code is None:
+            code = self._barred(account, to)
         if code is not None:
             account.nacked += 1
             link.post(self._ack(node, {"error": str(code)}))
@@ -65,23 +65,21 @@ class Relay:
             for message_id in ids:
                 sender.mailbox.taken(Key("message", message_id, str(to)), every=True)
         link.post(Node("ack", {"class": "receipt", "id": ids[0], "from": to, **_pick(node, "type")}))
-        author = self._directory.account(to)
+        group = self._directory.group(to)
+        written_by = node.jid("participant") if group else to
+        author = self._directory.account(written_by)
         if author is None:
             return
         if kind == "retry":
             sender.account.retries += 1
         elif author is not sender.account:
             self._count(sender.account, author, kind, ids)
-        passed: Attributes = {
-            "from": sender.lid,
-            "id": ids[0],
-            "t": self._now(),
-            "sender_pn": sender.account.pn,
-        }
-        copy = Node("receipt", {**passed, **_pick(node, "type", "recipient", "participant")}, node.content)
-        key = Key("receipt", ids[0], str(sender.lid), kind)
+        attrs: Attributes = {"id": ids[0], "t": self._now(), **_pick(node, "type", "recipient")}
+        attrs |= _from(sender, group) if group else _pick(node, "participant") | _from(sender, None)
+        copy = Node("receipt", attrs, node.content)
+        key = Key("receipt", ids[0], str(attrs["from"]), kind)
         for device in author.devices.values():
-            if device is not sender and to.device in (0, device.number):
+            if device is not sender and written_by.device in (0, device.number):
                 device.mailbox.put(key, copy)
 
     def taken(self, device: Device, node: Node) -> None:
@@ -89,42 +87,48 @@ class Relay:
         key = Key(node.get("class"), node.get("id"), str(node.jid("to")), node.get("type"))
         device.mailbox.taken(key, every=False)
 
+    def _barred(self, account: Account, to: JID) -> int | None:
+        """The code to refuse what this account writes there with, None when it may."""
+        if (group := self._directory.group(to)) is not None:
+            return None if account in group.members else 403
+        return 404 if self._directory.account(to) is None else None
+
     def _fan_out(self, sender: Device, node: Node, participants: Node) -> bool:
-        """Deliver to each participant; False when the sender's list of devices is not the present one."""
+        """Deliver to each participant; False when the sender's list of devices is not the present one.
+
+        What a group shares (`skmsg`) goes to every device in it, also to one that was not given the key.
+        """
         named = {part.jid("jid"): part for part in participants.children("to")}
-        reached = set()
-        for jid, part in named.items():
-            device = self._directory.device(jid)
+        keys = {self._directory.device(jid): part.children("enc") for jid, part in named.items()}
+        group, recipient = self._directory.group(node.jid("to")), self._directory.account(node.jid("to"))
+        accounts = group.members if group else (sender.account, *((recipient,) if recipient else ()))
+        devices = (device for account in accounts for device in account.devices.values())
+        present = dict.fromkeys(device for device in devices if device is not sender)
+        for device in keys if group is None else present:
             if device is not None:
-                reached.add(device)
-                self._deliver(sender, device, node, part.children("enc"))
-        recipient = self._directory.account(node.jid("to"))
-        own = {device for device in sender.account.devices.values() if device is not sender}
-        present = own | set(recipient.devices.values() if recipient else ())
-        return reached == present - {sender} and len(reached) == len(named)
+                self._deliver(sender, device, node, keys.get(device, ()) + node.children("enc"))
+        return keys.keys() == present.keys() and len(keys) == len(named)
 
     def _deliver_again(self, sender: Device, node: Node) -> None:
         """The answer to a retry receipt carries its `enc` directly and is for one device."""
-        device = self._directory.device(node.jid("to"))
+        in_group = self._directory.group(node.jid("to")) is not None
+        device = self._directory.device(node.jid("participant" if in_group else "to"))
         if device is not None:
             sender.account.resent += 1
             self._deliver(sender, device, node, node.children("enc"))
 
     def _deliver(self, sender: Device, device: Device, node: Node, encrypted: tuple[Node, ...]) -> None:
-        attrs: Attributes = {
-            "from": sender.lid,
-            "id": node.get("id"),
-            "t": self._now(),
-            **_pick(node, "type", "edit"),
-        }
-        if device.account is sender.account:
-            attrs["recipient"] = node.jid("to").account()
+        group = self._directory.group(node.jid("to"))
+        attrs: Attributes = {"id": node.get("id"), "t": self._now(), **_pick(node, "type", "edit")}
+        if device.account is sender.account and group is None:
+            attrs |= {"from": sender.lid, "recipient": node.jid("to").account()}
             attrs |= _pick(node, "peer_recipient_pn")
         else:
-            attrs["sender_pn"] = sender.account.pn
-        identity = node.children("device-identity")
-        key = Key("message", node.get("id"), str(sender.lid))
-        device.mailbox.put(key, Node("message", attrs, encrypted + identity))
+            attrs |= _from(sender, group)
+        # a client needs `meta` to know a poll from a vote
+        beside = node.children("device-identity") + node.children("meta")
+        key = Key("message", node.get("id"), str(attrs["from"]))
+        device.mailbox.put(key, Node("message", attrs, encrypted + beside))
 
     def _count(self, reader: Account, author: Account, kind: str, ids: list[str]) -> None:
         for message_id in ids:
@@ -141,6 +145,18 @@ class Relay:
 
     def _now(self) -> str:
         return str(int(self._clock.now()))
+
+
+def _from(sender: Device, group: Group | None) -> Attributes:
+    """How others are told who wrote: in a group by LID, with the phone number beside it."""
+    if group is None:
+        return {"from": sender.lid, "sender_pn": sender.account.pn}
+    return {
+        "from": group.jid,
+        "participant": sender.lid,
+        "participant_pn": sender.account.pn,
+        "addressing_mode": "lid",
+    }
 
 
 def _pick(node: Node, *names: str) -> Attributes:

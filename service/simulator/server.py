@@ -21,6 +21,7 @@ from service.simulator.endings import LOGGED_OUT, REPLACED, Ending
 from service.simulator.faults import Faults
 from service.simulator.iq import Queries, refusal
 from service.simulator.link import Link
+from service.simulator.media import MediaServers
 from service.simulator.noise import Identity
 from service.simulator.pairing import Candidate, Pairing
 from service.simulator.proxy import Proxy
@@ -48,10 +49,12 @@ class Simulator:
         self.ca_file, context = tls.authority(folder)
         self.faults = Faults(self)
         self._pairing = Pairing(self._directory, self._clock)
-        self._queries = Queries(self._directory)
+        media = MediaServers(self.faults, self._clock)
+        self._queries = Queries(self._directory, media, self._clock)
         self._relay = Relay(self._directory, self.faults, self._clock)
         application = web.Application()
         application.router.add_get("/ws/chat", self._websocket)
+        application.router.add_routes(media.routes())
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
         self._proxy = Proxy(
             port=port,
@@ -96,6 +99,15 @@ class Simulator:
         Raises SimulatorError for what is no number.
         """
         return self._directory.register(phone)
+
+    def create_group(self, subject: str, founder: str, *members: str) -> str:
+        """A group of these phone numbers, each of which becomes an account; the group's JID.
+
+        Raises SimulatorError for what is no number.
+        """
+        accounts = [self._directory.register(phone) for phone in (founder, *members)]
+        group = self._directory.create_group(subject, accounts[0], accounts[1:], now=self._clock.now())
+        return str(group.jid)
 
     async def scan(self, qr: str, phone: str) -> None:
         """The phone scans a QR text; returns when the device is linked. Raises SimulatorError."""

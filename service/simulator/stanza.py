@@ -19,6 +19,7 @@ MAX_DEPTH: Final = 32
 
 PHONE_SERVER: Final = "s.whatsapp.net"
 LID_SERVER: Final = "lid"
+GROUP_SERVER: Final = "g.us"
 
 _DICTIONARIES: Final = range(236, 240)
 _DEVICE_JID, _LIST_8, _LIST_16, _JID_PAIR, _HEX, _BYTES_8, _BYTES_20, _BYTES_32, _NIBBLES = range(247, 256)

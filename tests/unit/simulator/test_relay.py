@@ -10,6 +10,7 @@ from service.simulator.accounts import Account, Bundle, Device, Directory
 from service.simulator.endings import Ending
 from service.simulator.faults import Faults
 from service.simulator.iq import Queries
+from service.simulator.media import MediaServers
 from service.simulator.relay import Relay
 from service.simulator.stanza import JID, SERVER, Attributes, Node
 from tests.people import ANN, BEN, CLEO
@@ -63,7 +64,8 @@ class Town:
         self.directory = Directory()
         self.faults = Faults(NoNetwork())
         self.relay = Relay(self.directory, self.faults, SystemClock())
-        self.queries = Queries(self.directory)
+        media = MediaServers(self.faults, SystemClock())
+        self.queries = Queries(self.directory, media, SystemClock())
         self.ann, self.ann_link = self.device(ANN)
         self.ben, self.ben_link = self.device(BEN)
 
