@@ -13,6 +13,8 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Final, Self
 
+import asyncpg
+
 from service.cli import main as beacon
 from service.engine.protocol import Receipt, Refused, Sent
 from service.queue.receipts import Receipts, proves
@@ -81,6 +83,7 @@ class Trigger:
 def arm(trigger: Trigger) -> None:
     """Lay the points into the program."""
     _commits_of_sqlite(trigger)
+    _commits_of_postgres(trigger)
     _sends(trigger)
     _receipts(trigger)
 
@@ -96,6 +99,23 @@ def _commits_of_sqlite(trigger: Trigger) -> None:
             return cursor
 
     sqlite3.connect = partial(sqlite3.connect, factory=Connection)  # type: ignore[assignment]
+
+
+def _commits_of_postgres(trigger: Trigger) -> None:
+    original = asyncpg.Connection.execute
+
+    async def execute(
+        self: asyncpg.Connection, query: str, *arguments: object, timeout: float | None = None
+    ) -> str:
+        commits = query.rstrip(";") == "COMMIT"
+        if commits:
+            trigger.at(Point.BEFORE_COMMIT)
+        answer: str = await original(self, query, *arguments, timeout=timeout)
+        if commits:
+            trigger.at(Point.AFTER_COMMIT)
+        return answer
+
+    asyncpg.Connection.execute = execute  # type: ignore[method-assign, assignment]
 
 
 def _sends(trigger: Trigger) -> None:
