@@ -1,0 +1,46 @@
+"""Claims and completions per second on PostgreSQL: this queue beside pgqueuer and procrastinate.
+
+Same server, same number of messages, one process each, run in turn, each in a new database that was vacuumed.
+A message counts once what is known of it is on disk: taken, done, and the row that says so.
+
+The others do nothing but that: no order within a chat, no expiry, no receipts, which this queue has. They
+have the settings that they document, and the best of those that were tried on two cores:
+- pgqueuer: asyncpg, a connection for each manager, uvloop, `autovac`, durable tables. Its own benchmark
+  (tools/benchmark.py) runs 5 managers with batches of 10: 4,900 jobs a second where 1 with 100 made 11,100,
+  5 with 100 11,800, and 2 with 250 12,400.
+- procrastinate: psycopg's accelerated build. Concurrency 10 made 590 jobs a second, 1 380 and 30 340.
+"""
+
+from typing import Any, Final
+
+from tests.bench.child import Child
+from tests.bench.figures import ratio, whole
+from tests.bench.stores import Places
+
+CONTENDERS: Final = {
+    "beacon": "beacon",
+    "pgqueuer_as_documented": "pgqueuer 5 10",
+    "pgqueuer_tuned": "pgqueuer 2 250",
+    "procrastinate": "procrastinate 10",
+}
+
+MEANING: Final = {
+    "per_second": "messages claimed and completed, each round",
+    "beacon_to_...": "median over the rounds of beacon's rate to theirs; goal: above 1",
+}
+
+
+async def measure(places: Places, *, messages: int, rounds: int) -> dict[str, Any]:
+    """All figures of this benchmark, by name."""
+    rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    for _ in range(rounds):
+        for name, arguments in CONTENDERS.items():
+            place = await places.new("postgres")
+            async with Child("tests.bench.worker", place.where, *arguments.split()) as child:
+                rates[name].append(messages / await child.ask(messages=messages))
+    return {
+        "meaning": MEANING,
+        "messages": messages,
+        "per_second": {name: whole(measured) for name, measured in rates.items()},
+        **{f"beacon_to_{name}": ratio(rates["beacon"], rates[name]) for name in rates if name != "beacon"},
+    }
