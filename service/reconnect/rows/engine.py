@@ -20,7 +20,7 @@ from service.reconnect.status import Advice, State
 KILLED_CAP_S: Final = 5.0
 """Nothing was wrong with the login, so the next comes soon; KILL_LOOP bounds how many there are."""
 
-KILL_LOOP: Final = Escalation("engine_kill", 30, 10 * MINUTE, Reason.ENGINE_CRASH_LOOP)
+KILL_LOOP: Final = Escalation("engine_kill", 40, 10 * MINUTE, Reason.ENGINE_CRASH_LOOP)
 CRASH_LOOP: Final = Escalation("engine_death", 5, 10 * MINUTE, Reason.ENGINE_CRASH_LOOP)
 
 

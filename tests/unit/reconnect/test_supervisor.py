@@ -354,8 +354,8 @@ async def test_kills_from_outside_make_no_wait_long_and_lengthen_no_other(online
     assert online.status.next_attempt_at == online.clock.now() + 2
 
 
-async def test_thirty_kills_within_ten_minutes_are_a_loop(online: World) -> None:
-    for _ in range(29):
+async def test_forty_kills_within_ten_minutes_are_a_loop(online: World) -> None:
+    for _ in range(39):
         await online.dies(ExitCause.KILLED)
         await online.passes(5)
         await online.connects()
