@@ -32,6 +32,8 @@ TIMEOUT_S: Final = 30.0
 
 CHUNK_BYTES: Final = 64 * 1024
 
+_NO_URL: Final = "must be a URL such as https://example.org/picture.jpg"
+
 _NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last 32 bits
 _NAT64_LOCAL: Final = IPv6Network("64:ff9b:1::/48")  # RFC 8215
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -67,6 +69,8 @@ class Fetcher:
                 return await self._follow(session, checked, field)
         except TimeoutError:
             raise NotFetched(field, f"did not come within {self._timeout_s:g} s") from None
+        except aiohttp.InvalidURL:
+            raise InvalidInput(field, _NO_URL) from None
         except (aiohttp.ClientError, OSError) as error:
             if guard.refused:
                 raise InvalidInput(
@@ -140,7 +144,7 @@ def parse_url(text: str, *, field: str) -> URL:
         url = URL(text)
         host, port = url.host, url.port
     except ValueError:
-        raise InvalidInput(field, "must be a URL such as https://example.org/picture.jpg") from None
+        raise InvalidInput(field, _NO_URL) from None
     if url.scheme not in {"http", "https"} or not host or port == 0:
         raise InvalidInput(field, "must begin with http:// or https:// and name a host")
     if url.user is not None or url.password is not None:

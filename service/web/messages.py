@@ -126,6 +126,8 @@ class Messages:
 
     async def _upload(self, request: web.Request, header: str | None) -> web.Response:
         upload = await self._media.read(request)
+        if "messages" in upload.message:
+            raise problem.invalid([FieldError("messages", "a file comes with a single message, not a batch")])
         (draft,) = self._drafts([_keyed(upload.message, header)])
         check_all([draft], now=self._clock.now())
         return _single(await self._enqueue([await self._media.keep(draft, upload.file)]))
