@@ -150,8 +150,13 @@ class Killer:
         return point
 
 
-async def play(folder: Path, *, points: Sequence[Point], store: str, seed: int) -> Report:
-    """Kill the service at these points, one after the other. Raises SimulatorError when it cannot go on."""
+async def play(
+    folder: Path, *, points: Sequence[Point], store: str, seed: int, names: Sequence[str] = tuple(CONTACTS)
+) -> Report:
+    """Kill the service at these points, one after the other, while messages stream in for these people.
+
+    Raises SimulatorError when it cannot go on.
+    """
     rng = random.Random(seed)
     ledger = Ledger()
     async with AsyncExitStack() as stack:
@@ -160,9 +165,9 @@ async def play(folder: Path, *, points: Sequence[Point], store: str, seed: int) 
         people = await asyncio.gather(
             *(
                 stack.enter_async_context(
-                    contact(name, phone, simulator=simulator, folder=folder, heard=ledger.on_heard)
+                    contact(name, CONTACTS[name], simulator=simulator, folder=folder, heard=ledger.on_heard)
                 )
-                for name, phone in CONTACTS.items()
+                for name in names
             )
         )
         ledger.people.update({person.name: person for person in people})
@@ -177,7 +182,7 @@ async def play(folder: Path, *, points: Sequence[Point], store: str, seed: int) 
         await host.kill()
 
         http = await stack.enter_async_context(aiohttp.ClientSession(host.url))
-        streams = [Stream(name, http, ledger, random.Random(rng.random())) for name in CONTACTS]
+        streams = [Stream(name, http, ledger, random.Random(rng.random())) for name in names]
         killer = Killer(host, database, rng)
         stop, began = asyncio.Event(), time.monotonic()
         async with asyncio.TaskGroup() as group:

@@ -31,7 +31,7 @@ SURVIVED = Report(
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("store", ["sqlite"])
 async def test_killed_at_every_point_it_loses_nothing(tmp_path: Path, store: str) -> None:
-    report = await play(tmp_path, points=list(Point), store=store, seed=7)
+    report = await play(tmp_path, points=list(Point), store=store, seed=7, names=("Ann", "Ben"))
     assert report.holds, report
     assert report.by_point == {point.value: 1 for point in Point}, "every point was reached"
 
