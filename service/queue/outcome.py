@@ -50,6 +50,19 @@ _LOOKUP: Final = r"failed to (get (user info|device list|group members)|fetch LI
 _COOLING: Final = tuple((wait * _MINUTE, 1.2 * wait * _MINUTE) for wait in (5, 10, 20, 40, 60))
 
 RULES: Final[tuple[Rule, ...]] = (
+    # its file did not arrive at WhatsApp, so the message was not begun (engine/uploads.py)
+    Rule(
+        "upload_rate_limited", r"^upload: .*(status (code )?429|rate-overlimit)",
+        SendResult.RATE_LIMITED, _COOLING,
+    ),
+    Rule("upload_rejected", r"^upload: .*status code 4(0[056]|13|15|22)\b", SendResult.PERMANENT),
+    Rule(
+        "upload_disconnected",
+        r"^upload: .*(websocket disconnected before info query|websocket not connected|client is nil)",
+        SendResult.NOT_CONNECTED,
+    ),
+    Rule("upload_failed", r"^upload: ", SendResult.RETRYABLE),
+    Rule("file_unusable", r"^file: ", SendResult.RETRYABLE),
     # the server acknowledged with an error: it was not sent
     Rule(
         "reachout_timelocked", _nack("463"), SendResult.RATE_LIMITED,

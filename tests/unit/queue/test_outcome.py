@@ -66,6 +66,35 @@ def failed(text: str) -> Outcome:
         ("server returned error 400", SendResult.PERMANENT),
         ("server returned error 404", SendResult.PERMANENT),
         ("server returned error 4630", SendResult.PERMANENT),
+        ("upload: upload failed with status code 413", SendResult.PERMANENT),
+        ("upload: upload failed with status code 415", SendResult.PERMANENT),
+        ("upload: upload failed with status code 401", SendResult.RETRYABLE),
+        ("upload: upload failed with status code 403", SendResult.RETRYABLE),
+        ("upload: upload failed with status code 404", SendResult.RETRYABLE),
+        ("upload: upload failed with status code 429", SendResult.RATE_LIMITED),
+        ("upload: upload failed with status code 503", SendResult.RETRYABLE),
+        ("upload: not done within 542 s", SendResult.RETRYABLE),
+        (
+            'upload: failed to execute request: Post "https://mmg.whatsapp.net/mms/image/x?#": EOF',
+            SendResult.RETRYABLE,
+        ),
+        (
+            "upload: failed to refresh media connections: failed to query media connections: "
+            "info query returned status 429: rate-overlimit",
+            SendResult.RATE_LIMITED,
+        ),
+        (
+            "upload: failed to refresh media connections: failed to query media connections: "
+            "websocket disconnected before info query returned response",
+            SendResult.NOT_CONNECTED,
+        ),
+        (
+            "upload: failed to refresh media connections: failed to query media connections: "
+            "websocket not connected",
+            SendResult.NOT_CONNECTED,
+        ),
+        ("file: No such file or directory", SendResult.RETRYABLE),
+        ("file: its bytes are not those that were kept", SendResult.RETRYABLE),
     ],
 )
 def test_each_known_text_has_its_result(text: str, result: SendResult) -> None:
