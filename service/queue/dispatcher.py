@@ -278,7 +278,8 @@ class Dispatcher:
         """Claim one message and start delivering it; whether there was one."""
         if not self._may_claim():
             return False
-        fair = self._claims % FAIR_EVERY == FAIR_EVERY - 1
+        self._claims += 1
+        fair = self._claims % FAIR_EVERY == 0
         self._claiming += 1
         try:
             claim = await self._store.claim(worker=self._worker, now=self._clock.now(), fair=fair)
@@ -291,7 +292,6 @@ class Dispatcher:
             self._claiming -= 1
         if claim is None:
             return False
-        self._claims += 1
         self._start(self._deliver(self._flights.begin(claim)))
         return True
 

@@ -16,6 +16,7 @@ from service.queue.dispatcher import Dispatcher
 from service.queue.files import OutgoingFiles
 from service.queue.metrics import QueueMetrics
 from service.queue.outbox import Outbox
+from service.queue.pace.contract import Pacer
 from service.queue.sqlite import SqliteStore
 from service.telemetry.pseudonym import Pseudonyms
 from tests.clock import FakeClock
@@ -36,9 +37,15 @@ def engine(clock: FakeClock) -> FakeEngine:
 
 
 @pytest.fixture
+def pacer() -> Pacer:
+    return ScriptedPacer()
+
+
+@pytest.fixture
 def build(
     store: SqliteStore,
     engine: FakeEngine,
+    pacer: Pacer,
     clock: FakeClock,
     metrics: QueueMetrics,
     registry: CollectorRegistry,
@@ -49,7 +56,7 @@ def build(
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(spans))
     tracer = provider.get_tracer("test")
-    pacer, session, outgoing = ScriptedPacer(), Session(), tmp_path / "outgoing"
+    session, outgoing = Session(), tmp_path / "outgoing"
     dispatcher = Dispatcher(
         store=store,
         send=engine.send,
@@ -71,7 +78,6 @@ def build(
         engine=engine,
         dispatcher=dispatcher,
         outbox=outbox,
-        pacer=pacer,
         session=session,
         outgoing=outgoing,
         clock=clock,

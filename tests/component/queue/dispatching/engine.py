@@ -68,8 +68,12 @@ class FakeEngine:
 
     async def nth(self, number: int) -> Sending:
         """The send of that number, from 1, once it has come."""
-        await until(lambda: len(self.sends) >= number, f"send {number}; there are {self.texts}")
+        await until(lambda: self.has(number), f"send {number}; there are {self.texts}")
         return self.sends[number - 1]
+
+    def has(self, number: int) -> bool:
+        """Whether the send of that number has come."""
+        return len(self.sends) >= number
 
     @property
     def texts(self) -> list[str]:

@@ -15,7 +15,6 @@ from service.queue.outbox import Outbox
 from service.queue.store import QueueStore
 from tests.clock import FakeClock
 from tests.component.queue.dispatching.engine import FakeEngine
-from tests.component.queue.dispatching.pacer import ScriptedPacer
 from tests.component.queue.support import until, value
 from tests.people import ANN
 
@@ -39,7 +38,6 @@ class Queue:
     engine: FakeEngine
     dispatcher: Dispatcher
     outbox: Outbox
-    pacer: ScriptedPacer
     session: Session
     outgoing: Path
     clock: FakeClock

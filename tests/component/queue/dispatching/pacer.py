@@ -1,5 +1,6 @@
 """A pacer that says what a test wants it to say, and remembers what it was told."""
 
+from service.errors import StoreUnavailable
 from service.queue.model import Message
 from service.queue.pace.contract import Unpaced
 
@@ -9,6 +10,7 @@ class ScriptedPacer(Unpaced):
 
     def __init__(self) -> None:
         self.closed_s = 0.0
+        self.store_is_away = False
         self.until: dict[str, float] = {}
         self.opened = 0
         self.asked: list[str] = []
@@ -21,6 +23,8 @@ class ScriptedPacer(Unpaced):
         return self.closed_s
 
     async def not_before(self, message: Message) -> float | None:
+        if self.store_is_away:
+            raise StoreUnavailable("the test took it away")
         self.asked.append(message.id)
         return self.until.get(message.chat)
 
