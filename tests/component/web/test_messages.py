@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from service.engine.content import AnyContent, Contact, Location, MessageRef, Poll, Reaction, Text
 from service.errors import StoreFull, StoreUnavailable
 from service.queue.model import OnUnknown
 from service.web.limits import BATCH_MESSAGES, BODY_BYTES
@@ -55,6 +56,43 @@ async def test_every_field_reaches_the_queue(beacon: Beacon) -> None:
     assert (kept.priority, kept.max_attempts, kept.on_unknown) == (9, 3, OnUnknown.HOLD)
     assert (kept.due_at, kept.expires_at) == (now + 60, now + 120)
     assert kept.idempotency_key == "order-1"
+
+
+KINDS: dict[str, tuple[dict[str, object], AnyContent]] = {
+    "text": ({"text": "hello"}, Text(text="hello")),
+    "reply": (
+        {"type": "text", "text": "yes", "reply_to": {"id": "3EB0AA", "sender": BEN, "text": "Lunch?"}},
+        Text(
+            text="yes",
+            reply_to=MessageRef(id="3EB0AA", sender="14155552671@s.whatsapp.net", text="Lunch?"),
+        ),
+    ),
+    "location": (
+        {"type": "location", "latitude": 52, "longitude": 13.4, "name": "Here"},
+        Location(latitude=52, longitude=13.4, name="Here"),
+    ),
+    "contact": ({"type": "contact", "name": "Ben", "phone": BEN}, Contact(name="Ben", phone="14155552671")),
+    "poll": (
+        {"type": "poll", "question": "Lunch?", "options": ["yes", "no"], "choices": 0},
+        Poll(question="Lunch?", options=("yes", "no"), choices=0),
+    ),
+    "reaction": (
+        {"type": "reaction", "message": {"id": "3EB0AA"}, "emoji": "👍"},
+        Reaction(to=MessageRef(id="3EB0AA"), emoji="👍"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "content"), KINDS.values(), ids=KINDS)
+async def test_every_kind_reaches_the_queue(
+    beacon: Beacon, given: dict[str, object], content: AnyContent
+) -> None:
+    answer = await beacon.post(to=ANN, **given)
+
+    kept = await beacon.store.get(answer["id"])
+    assert kept is not None
+    assert kept.content == content
+    assert answer["type"] == given.get("type", "text")
 
 
 async def test_a_time_to_live_counts_from_acceptance(beacon: Beacon) -> None:
@@ -204,6 +242,100 @@ WRONG_FIELDS: dict[str, tuple[object, str, str]] = {
     "batch is too long": ({"messages": [FINE] * 1001}, "messages", "holds 1001: must be an array"),
     "batch is an object": ({"messages": FINE}, "messages", "must be an array of 1 to 1000 messages"),
     "batch with a field beside it": ({"messages": [FINE], "to": ANN}, "to", "is not a field"),
+    "type that there is not": (fine(type="fax"), "type", "'fax': must be one of text, image, video"),
+    "type is a list": (fine(type=["text"]), "type", "['text']: must be one of"),
+    "type is null": (fine(type=None), "type", "null: must be one of"),
+    "text with a caption": (fine(caption="x"), "caption", "is not a field; allowed are"),
+    "reply to nothing": (fine(reply_to={}), "reply_to.id", "is missing; must be a WhatsApp message id"),
+    "reply to a string": (fine(reply_to="3EB0"), "reply_to", "'3EB0': must be the message that"),
+    "reply to what is no id": (fine(reply_to={"id": "a b"}), "reply_to.id", "WhatsApp message id"),
+    "reply to a group": (
+        fine(reply_to={"id": "3EB0", "sender": "120363012345678901@g.us"}),
+        "reply_to.sender",
+        "not a group's",
+    ),
+    "reply with an unknown field": (
+        fine(reply_to={"id": "3EB0", "who": 1}),
+        "reply_to.who",
+        "is not a field; allowed are id, sender, text",
+    ),
+    "image of nothing": ({"to": ANN, "type": "image"}, "url", "or the file be sent as multipart/form-data"),
+    "image by a path": ({"to": ANN, "type": "image", "url": "/a.jpg"}, "url", "must begin with http"),
+    "image by a number": ({"to": ANN, "type": "image", "url": 1}, "url", "1: must be an http or https URL"),
+    "image with text": ({"to": ANN, "type": "image", "text": "x"}, "text", "is not a field"),
+    "caption too long": (
+        {"to": ANN, "type": "image", "url": "http://a.example/", "caption": "c" * 1025},
+        "caption",
+        "has 1025 characters: at most 1024",
+    ),
+    "voice is a word": (
+        {"to": ANN, "type": "audio", "voice": "yes"},
+        "voice",
+        "'yes': must be true or false",
+    ),
+    "document in a folder": (
+        {"to": ANN, "type": "document", "url": "http://a.example/", "name": "../x"},
+        "name",
+        "without folders",
+    ),
+    "location without place": ({"to": ANN, "type": "location"}, "latitude", "is missing; must be degrees"),
+    "location beyond the pole": (
+        {"to": ANN, "type": "location", "latitude": 91, "longitude": 0},
+        "latitude",
+        "degrees from -90 to 90",
+    ),
+    "location in words": (
+        {"to": ANN, "type": "location", "latitude": "north", "longitude": 0},
+        "latitude",
+        "'north': must be degrees",
+    ),
+    "contact without number": ({"to": ANN, "type": "contact", "name": "Ben"}, "phone", "is missing"),
+    "contact with half a number": (
+        {"to": ANN, "type": "contact", "name": "Ben", "phone": "+49 1"},
+        "phone",
+        "these 3 digits",
+    ),
+    "contact of two lines": (
+        {"to": ANN, "type": "contact", "name": "Ben\nTEL:1", "phone": BEN},
+        "name",
+        "one line",
+    ),
+    "poll with one option": (
+        {"to": ANN, "type": "poll", "question": "?", "options": ["yes"]},
+        "options",
+        "holds 1: must be 2 to 12",
+    ),
+    "poll with an option twice": (
+        {"to": ANN, "type": "poll", "question": "?", "options": ["yes", "yes"]},
+        "options[1]",
+        "twice",
+    ),
+    "poll with a number": (
+        {"to": ANN, "type": "poll", "question": "?", "options": ["yes", 2]},
+        "options[1]",
+        "2: must be an array of 2 to 12",
+    ),
+    "poll with too many choices": (
+        {"to": ANN, "type": "poll", "question": "?", "options": ["yes", "no"], "choices": 3},
+        "choices",
+        "3: must be 0",
+    ),
+    "poll as a reply": (
+        {"to": ANN, "type": "poll", "question": "?", "options": ["yes", "no"], "reply_to": {"id": "3EB0"}},
+        "reply_to",
+        "is not a field",
+    ),
+    "reaction to nothing": ({"to": ANN, "type": "reaction", "emoji": "👍"}, "message", "is missing"),
+    "reaction with a word": (
+        {"to": ANN, "type": "reaction", "emoji": "ok", "message": {"id": "3EB0"}},
+        "emoji",
+        "must be one emoji",
+    ),
+    "batch with a wrong reply": (
+        {"messages": [FINE, fine(reply_to={"id": ""})]},
+        "messages[1].reply_to.id",
+        "'': must be a WhatsApp message id",
+    ),
     "batch of strings": ({"messages": ["hello"]}, "messages[0]", "'hello': must be an object"),
 }
 
@@ -355,7 +487,7 @@ async def test_what_nobody_expected_is_a_500_that_tells_nothing(
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("DELETE", "/api/v1/messages", 405), ("GET", "/api/v2/messages", 404), ("PROPFIND", "/", 405)],
+    [("PUT", "/api/v1/messages", 405), ("GET", "/api/v2/messages", 404), ("PROPFIND", "/", 405)],
 )
 async def test_a_route_or_method_that_is_not_there_is_a_problem_too(
     beacon: Beacon, method: str, path: str, status: int
