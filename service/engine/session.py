@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from service.engine.notebook import Notebook
 from service.errors import DataDirUnusable, StoreError, StoreUnavailable
 
 LOCK_TIMEOUT_S: Final = 10.0
@@ -82,8 +83,9 @@ class SessionFile:
         await asyncio.to_thread(self._forget_device)
 
     def remove(self) -> None:
-        """Delete the database and its side files. Only while no engine runs."""
+        """Delete the database, its side files and the engine's notes. Only while no engine runs."""
         self._identity.unlink(missing_ok=True)
+        Notebook(self.path).clear()
         for suffix in ("", *_SIDE_FILES):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 

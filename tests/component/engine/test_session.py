@@ -119,8 +119,8 @@ async def test_a_database_locked_for_too_long_is_an_error_not_an_absence(
 
 def test_removed_it_leaves_nothing(tmp_path: Path) -> None:
     file = SessionFile(tmp_path / "session.db")
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        (tmp_path / f"session.db{suffix}").touch()
+    for name in ("db", "db-wal", "db-shm", "db-journal", "notes", "notes.1"):
+        (tmp_path / f"session.{name}").touch()
     (tmp_path / "queue.db").touch()
     file.remove()
     file.remove()
