@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
-from service.app import EngineCommand
+from service.assembly import EngineCommand
 from service.clock import SystemClock
 from service.config import LOOPBACK, Settings
 from service.datadir import DataDir

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from service import app
+from service.assembly import EngineCommand
 from service.config import Settings
 from service.errors import SettingsError
 from service.simulator.engine import ENGINE_ENTRY
@@ -20,7 +21,7 @@ def serve(settings: Settings) -> int:
     """Run the service until it is told to stop; its exit code. Raises SettingsError."""
     if problems := list(_problems(settings, os.environ)):
         raise SettingsError(problems)
-    return app.run(settings, engine=app.EngineCommand(entry=ENGINE_ENTRY))
+    return app.run(settings, engine=EngineCommand(entry=ENGINE_ENTRY))
 
 
 def _problems(settings: Settings, environment: Mapping[str, str]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from service import doctor
-from service.app import EngineCommand
+from service.assembly import EngineCommand
 from service.config import Settings
 from service.datadir import DataDir
 from service.doctor import CHECKS, Finding, Outcome, Surroundings

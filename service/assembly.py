@@ -1,0 +1,274 @@
+"""Builds the components and introduces them to each other."""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random, SystemRandom
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from aiohttp import web
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import Tracer
+from prometheus_client import CollectorRegistry
+
+import service
+from service.bot.bot import Bot
+from service.bot.builtin import add_builtin_commands
+from service.bot.metrics import BotMetrics
+from service.bot.plugins import load_plugins
+from service.bot.router import Router
+from service.clock import Clock, OutsideClock, SystemClock
+from service.config import Settings
+from service.datadir import DataDir
+from service.engine.metrics import EngineMetrics
+from service.engine.notebook import Notebook
+from service.engine.process import EngineProcess
+from service.engine.protocol import AnyEvent, MessageReceived, Receipt
+from service.engine.session import SessionFile
+from service.keepalive import KeepAlive, KeepAliveMetrics
+from service.queue.aftermath import Aftermath
+from service.queue.dispatcher import Dispatcher
+from service.queue.files import OutgoingFiles
+from service.queue.metrics import QueueMetrics
+from service.queue.outbox import Outbox
+from service.queue.pace.contract import Unpaced
+from service.queue.sqlite import SqliteStore
+from service.reconnect.backoff import Backoff
+from service.reconnect.deadlines import DeadlineFile
+from service.reconnect.lease import Lease, LocalLease
+from service.reconnect.lease_metrics import LeaseMetrics
+from service.reconnect.lease_postgres import PostgresLease
+from service.reconnect.memory import container_share
+from service.reconnect.metrics import ReconnectMetrics
+from service.reconnect.presence import DailyPresence, PresenceMetrics
+from service.reconnect.probe import Probe
+from service.reconnect.status import State, Status
+from service.reconnect.supervisor import Supervisor
+from service.telemetry import logging, tracing
+from service.telemetry.pseudonym import Pseudonyms
+from service.telemetry.registry import build_registry
+from service.web.application import build
+from service.web.health import Health
+from service.web.metrics import WebMetrics
+
+SECRET_VARIABLES = frozenset(
+    {"API_TOKEN", "METRICS_TOKEN", "DATABASE_URL", "KEEP_ALIVE_URL", "OTEL_EXPORTER_OTLP_HEADERS"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCommand:
+    """How the engine is started: its argv and what it finds in its environment beside ours."""
+
+    entry: Sequence[str] = (sys.executable, "-m", "service.engine.child")
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def full_environment(self) -> dict[str, str]:
+        """Our environment without what the engine has no use for and must not leak."""
+        return {k: v for k, v in os.environ.items() if k not in SECRET_VARIABLES} | dict(self.environment)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """All components, wired."""
+
+    settings: Settings
+    supervisor: Supervisor
+    dispatcher: Dispatcher
+    bot: Bot
+    chores: Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
+    """What is done beside, by name, until the service stops; no stop waits for it."""
+    health: Health
+    http: web.Application
+    provider: TracerProvider
+
+
+@asynccontextmanager
+async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) -> AsyncIterator[Parts]:
+    """All components, the queue's store opened; nothing runs yet. Raises StoreError, PluginError."""
+    account, clock, rng = settings.account, SystemClock(), SystemRandom()
+    registry = build_registry(account)
+    logging.count_into(logging.LogMetrics(registry, account))
+    provider = tracing.build_provider(account)
+    tracer = provider.get_tracer("beacon", service.__version__)
+    pseudonyms = Pseudonyms(data.secret("pseudonym.key"))
+
+    session = SessionFile(data.session)
+    lease = _lease(settings, data, LeaseMetrics(registry, account), clock=clock)
+    supervisor = _connection(settings, session, engine, registry, tracer, lease=lease, clock=clock, rng=rng)
+    queue_metrics = QueueMetrics(registry, account)
+    store = SqliteStore(data.queue, account=account, metrics=queue_metrics, clock=clock)
+    await store.open()
+    try:
+        notebook = Notebook(session.path)
+        await Aftermath(store=store, notebook=notebook, clock=clock, metrics=queue_metrics).settle()
+        dispatcher = Dispatcher(
+            store=store,
+            send=supervisor.send,
+            find_message_id=session.find_message_id,
+            session_identity=session.identity,
+            files=OutgoingFiles(data.path / "outgoing", read=store.file),
+            pacer=Unpaced(),
+            worker=str(os.getpid()),
+            unknown_wait_s=settings.unknown_wait,
+            clock=clock,
+            rng=rng,
+            metrics=queue_metrics,
+            tracer=tracer,
+            pseudonyms=pseudonyms,
+        )
+        outbox = Outbox(store=store, wake=dispatcher.wake, clock=clock, metrics=queue_metrics, tracer=tracer)
+        router = _commands(settings, supervisor, outbox, clock)
+        bot = Bot(
+            router=router,
+            enqueue=outbox.enqueue,
+            admins=settings.bot_admins,
+            metrics=BotMetrics(registry, account, commands=[command.name for command in router]),
+            tracer=tracer,
+            pseudonyms=pseudonyms,
+            clock=clock,
+        )
+        _introduce(supervisor, dispatcher, bot)
+        health = Health(
+            clock=clock,
+            started_at=clock.now(),
+            heartbeat_age_s=lambda: clock.monotonic() - dispatcher.heartbeat_at,
+            store_trouble=store.trouble,
+            status=lambda: supervisor.status,
+            engine=lambda: supervisor.engine,
+            counts=outbox.counts,
+            oldest_queued_at=outbox.oldest_queued_at,
+            notes=_notes(settings),
+        )
+        application = build(
+            settings=settings,
+            outbox=outbox,
+            connection=supervisor,
+            health=health,
+            registry=registry,
+            metrics=WebMetrics(registry, account),
+            tracer=tracer,
+            clock=clock,
+        )
+        yield Parts(
+            settings=settings,
+            supervisor=supervisor,
+            dispatcher=dispatcher,
+            bot=bot,
+            chores=_chores(settings, supervisor, registry, clock=clock, rng=rng),
+            health=health,
+            http=application,
+            provider=provider,
+        )
+    finally:
+        await store.close()
+
+
+def _lease(settings: Settings, data: DataDir, metrics: LeaseMetrics, *, clock: Clock) -> Lease:
+    if settings.database_url is None:
+        return LocalLease(data.path / "lease", clock=clock, metrics=metrics)
+    url = settings.database_url.get_secret_value()
+    return PostgresLease(url, account=settings.account, clock=OutsideClock(), metrics=metrics)
+
+
+def _connection(
+    settings: Settings,
+    session: SessionFile,
+    engine: EngineCommand,
+    registry: CollectorRegistry,
+    tracer: Tracer,
+    *,
+    lease: Lease,
+    clock: Clock,
+    rng: Random,
+) -> Supervisor:
+    metrics = EngineMetrics(registry, settings.account)
+    proxy = settings.whatsapp_proxy.get_secret_value() if settings.whatsapp_proxy else None
+
+    limit_mb = settings.memory_limit_mb
+
+    def spawn(on_event: Callable[[AnyEvent], None]) -> EngineProcess:
+        return EngineProcess(
+            entry=engine.entry,
+            environment=engine.full_environment(),
+            on_event=on_event,
+            metrics=metrics,
+            clock=clock,
+        )
+
+    return Supervisor(
+        spawn=spawn,
+        session=session,
+        lease=lease,
+        memory_limit_bytes=container_share() if limit_mb is None else limit_mb * 1_000_000,
+        deadlines=DeadlineFile(session.path.with_name("deadline.json")),
+        device_name=settings.device_name,
+        proxy=proxy,
+        probe=Probe(proxy),
+        backoff=Backoff(),
+        clock=clock,
+        rng=rng,
+        metrics=ReconnectMetrics(registry, settings.account),
+        tracer=tracer,
+    )
+
+
+def _commands(settings: Settings, supervisor: Supervisor, outbox: Outbox, clock: Clock) -> Router:
+    router = Router(prefix=settings.bot_prefix)
+    add_builtin_commands(
+        router,
+        status=lambda: supervisor.status,
+        counts=outbox.counts,
+        last_backup_at=lambda: None,  # this version makes no backups, and !status says so
+        clock=clock,
+        zone=ZoneInfo(settings.tz) if settings.tz else None,
+    )
+    load_plugins(router, settings.bot_plugins)
+    return router
+
+
+def _chores(
+    settings: Settings, supervisor: Supervisor, registry: CollectorRegistry, *, clock: Clock, rng: Random
+) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+    presence = DailyPresence(
+        tell=supervisor.presence, clock=clock, rng=rng, metrics=PresenceMetrics(registry, settings.account)
+    )
+    supervisor.subscribe(presence.on_status)
+    chores = {"presence": presence.run}
+    metrics = KeepAliveMetrics(registry, settings.account)
+    if settings.keep_alive_url is not None:
+        url = settings.keep_alive_url.get_secret_value()
+        chores["keep alive"] = KeepAlive(url, clock=clock, rng=rng, metrics=metrics).run
+    return chores
+
+
+def _introduce(supervisor: Supervisor, dispatcher: Dispatcher, bot: Bot) -> None:
+    def on_status(status: Status) -> None:
+        if status.state is State.CONNECTED:
+            dispatcher.connected()
+        elif status.state is State.WAITING_FOR_LEASE:
+            dispatcher.disowned()
+        else:
+            dispatcher.disconnected()
+
+    def on_event(event: AnyEvent) -> None:
+        match event:
+            case Receipt():
+                dispatcher.receipt(event)
+            case MessageReceived():
+                bot.receive(event)
+
+    supervisor.subscribe(on_status)
+    supervisor.listen(on_event)
+
+
+def _notes(settings: Settings) -> tuple[str, ...]:
+    if settings.database_url is None:
+        return ()
+    return (
+        "DATABASE_URL decides which process may connect; "
+        "this version keeps the queue and the session in DATA_DIR only.",
+    )
