@@ -1,17 +1,26 @@
 """A store, opened; and the world around a queue."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from itertools import count
 from pathlib import Path
+from typing import Final
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from service.queue.metrics import QueueMetrics
+from service.queue.postgres import PostgresStore
 from service.queue.sqlite import SqliteStore
 from service.queue.store import QueueStore
 from tests.clock import FakeClock
+from tests.component.postgres import Postgres
 
 ACCOUNT = "default"
+
+STORES: Final = ("sqlite", "postgres")
+
+_ACCOUNTS = count(1)
 
 MakeStore = Callable[[], QueueStore]
 
@@ -36,15 +45,27 @@ def database(tmp_path: Path) -> Path:
     return tmp_path / "queue.db"
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(scope="session")
+def queue_url(postgres: Postgres) -> str:
+    """A database for queues, one for all tests of this process: each has an account of its own in it."""
+    return postgres.url(asyncio.run(postgres.create()))
+
+
+@pytest.fixture
+def account() -> str:
+    """An account that nobody has used."""
+    return f"{ACCOUNT}-{next(_ACCOUNTS)}"
+
+
+@pytest.fixture(params=STORES)
 def make_store(
-    request: pytest.FixtureRequest, database: Path, clock: FakeClock, metrics: QueueMetrics
+    request: pytest.FixtureRequest, database: Path, account: str, clock: FakeClock, metrics: QueueMetrics
 ) -> MakeStore:
     """Makes an unopened store on the same data each time, as a restart does."""
-    makers: dict[str, MakeStore] = {
-        "sqlite": lambda: SqliteStore(database, account=ACCOUNT, metrics=metrics, clock=clock)
-    }
-    return makers[request.param]
+    if request.param == "sqlite":
+        return lambda: SqliteStore(database, account=ACCOUNT, metrics=metrics, clock=clock)
+    url: str = request.getfixturevalue("queue_url")
+    return lambda: PostgresStore(url, account=account, metrics=metrics, clock=clock)
 
 
 @pytest.fixture

@@ -1,0 +1,223 @@
+"""Claims: many at once, and exactly those that one after the other would have got.
+
+Of as many lanes as there are claims the first few messages of each line are read, and the claims are
+given out here, in memory. Where what was read does not suffice to say which message is next (a line is used
+up, a head has expired), what is known is written, and the rest is asked for again.
+"""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from service.queue import postgres_rows as rows
+from service.queue import transitions
+from service.queue.model import Claim, Message, State
+from service.queue.postgres_transaction import Transaction
+
+BATCH: Final = 256
+"""Most lanes that one transaction promotes."""
+
+ROUNDS: Final = 32
+"""Most times that one transaction looks, so that none takes long."""
+
+DEEP: Final = 64
+"""Most messages of a line that are read at once."""
+
+_PICK: Final = """
+    WITH picked AS (
+        SELECT lane.chat FROM beacon_lane AS lane
+        WHERE lane.account = $1 AND lane.turn = 'ready' AND NOT EXISTS (
+            SELECT FROM beacon_message AS message
+            WHERE message.account = lane.account AND message.chat = lane.chat AND message.state = 'sending'
+                AND message.worker <> ALL ($2::text[]))
+        ORDER BY {order} LIMIT $3
+        FOR UPDATE OF lane SKIP LOCKED)
+    SELECT chat FROM picked
+    UNION ALL SELECT NULL WHERE EXISTS (
+        SELECT FROM beacon_lane WHERE account = $1 AND turn = 'waiting' AND due_at <= $4)"""
+PICK: Final = _PICK.format(order="lane.priority DESC, lane.seq")
+PICK_FAIR: Final = _PICK.format(order="lane.seq")
+"""$2 workers, $3 how many, $4 now. A NULL tells that lanes have become due that still wait."""
+
+PROMOTE: Final = f"""
+    UPDATE beacon_lane SET turn = 'ready' WHERE (account, chat) IN (
+        SELECT account, chat FROM beacon_lane WHERE account = $1 AND turn = 'waiting' AND due_at <= $2
+        ORDER BY due_at, priority DESC, seq LIMIT {BATCH} FOR UPDATE SKIP LOCKED)"""  # noqa: S608
+
+LINES: Final = f"""
+    SELECT {rows.columns("line")}, sender.worker AS sender,
+           ahead.claim_token AS ahead_token, ahead.seq AS ahead_seq,
+           nextval('beacon_claim_token') AS token
+    FROM unnest($2::text[]) AS picked (chat)
+    CROSS JOIN LATERAL (
+        SELECT * FROM beacon_message AS message
+        WHERE message.account = $1 AND message.chat = picked.chat AND message.state IN ('queued', 'unknown')
+        ORDER BY message.seq LIMIT $3) AS line
+    LEFT JOIN LATERAL (
+        SELECT message.worker FROM beacon_message AS message
+        WHERE message.account = $1 AND message.chat = picked.chat AND message.state = 'sending'
+        LIMIT 1) AS sender ON true
+    LEFT JOIN LATERAL (
+        SELECT message.claim_token, message.seq FROM beacon_message AS message
+        WHERE message.account = $1 AND message.chat = picked.chat AND message.state = 'sending'
+            AND message.seq < line.seq
+        ORDER BY message.seq DESC LIMIT 1) AS ahead ON true"""  # noqa: S608
+"""$2 chats, $3 how many messages of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """One call of QueueStore.claim."""
+
+    worker: str
+    fair: bool
+    now: float
+
+
+class Unserved(Exception):
+    """There was too much to look at for one transaction: ask again."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    message: Message
+    ahead: tuple[int, int] | None
+    """The message of the chat that is being sent before this one: its seq and its token."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """A chat's first messages that nobody is sending."""
+
+    entries: list[_Entry]
+    sender: str | None
+    at: int = 0
+    before: tuple[int, int] | None = None
+    """What was claimed here last, its seq and its token."""
+
+    def head(self) -> _Entry | None:
+        return self.entries[self.at] if self.at < len(self.entries) else None
+
+
+async def take(transaction: Transaction, asked: Sequence[Take]) -> list[Claim | Unserved | None]:
+    """Serve the claims in their order; all of one `fair`."""
+    await transaction.settle_lanes()
+    answers: list[Claim | Unserved | None] = [Unserved()] * len(asked)
+    waiting, depth = list(range(len(asked))), 1 if len(asked) == 1 else 2
+    for turn in range(ROUNDS):
+        if not waiting:
+            break
+        if turn == 0:
+            served = waiting
+        else:  # of one worker: then every lane that is found is one that it may take from
+            served = [at for at in waiting if asked[at].worker == asked[waiting[0]].worker]
+        found = await _round(transaction, asked, served, depth=depth)
+        for at, claim in found.items():
+            answers[at] = claim
+        waiting = [at for at in waiting if at not in found]
+        depth = min(DEEP, depth * 2)
+    return answers
+
+
+async def _round(
+    transaction: Transaction, asked: Sequence[Take], served: list[int], *, depth: int
+) -> dict[int, Claim | None]:
+    """What is certain for some of those to be served."""
+    fair = asked[served[0]].fair
+    workers = list({asked[at].worker for at in served})
+    picked = await _pick(transaction, workers, fair=fair, limit=len(served))
+    if not picked:
+        return dict.fromkeys(served)
+    lines, tokens = await _read(transaction, picked, depth=depth)
+    given: dict[int, Claim | None] = {}
+    hand = _Hand(transaction, lines, tokens, fair=fair, depth=depth)
+    for at in served:
+        claim = hand.give(asked[at])
+        if claim is None and (hand.unclear or len(picked) == len(served)):
+            break
+        given[at] = claim
+        if hand.unclear:
+            break
+    transaction.touch(picked)
+    await transaction.settle_lanes()
+    return given
+
+
+async def _pick(transaction: Transaction, workers: list[str], *, fair: bool, limit: int) -> list[str]:
+    query = PICK_FAIR if fair else PICK
+    found = [row["chat"] for row in await transaction.fetch(query, workers, limit, transaction.now)]
+    if None in found:
+        await transaction.execute(PROMOTE, transaction.now)
+        found = [row["chat"] for row in await transaction.fetch(query, workers, limit, transaction.now)]
+    picked = [chat for chat in found if chat is not None]
+    transaction.holds(picked)
+    return picked
+
+
+async def _read(transaction: Transaction, picked: list[str], *, depth: int) -> tuple[list[_Line], list[int]]:
+    lines: dict[str, _Line] = {}
+    tokens: list[int] = []
+    for row in await transaction.fetch(LINES, picked, depth):
+        message = rows.message(row)
+        line = lines.setdefault(message.chat, _Line([], row["sender"]))
+        ahead = None if row["ahead_seq"] is None else (row["ahead_seq"], row["ahead_token"])
+        line.entries.append(_Entry(message, ahead))
+        tokens.append(row["token"])
+    for line in lines.values():
+        line.entries.sort(key=lambda entry: entry.message.seq)
+    return list(lines.values()), sorted(tokens, reverse=True)
+
+
+class _Hand:
+    """Gives out what was read, until it is `unclear` what is next."""
+
+    def __init__(
+        self, transaction: Transaction, lines: list[_Line], tokens: list[int], *, fair: bool, depth: int
+    ) -> None:
+        self.unclear = False
+        self._transaction = transaction
+        self._tokens = tokens
+        self._fair = fair
+        self._depth = depth
+        self._heap: list[tuple[int, int, _Line]] = []
+        for line in lines:
+            self._push(line)
+
+    def give(self, asked: Take) -> Claim | None:
+        """The claim; None when nothing of what was read is for this worker now, or it is unclear."""
+        aside: list[_Line] = []
+        claim = None
+        while self._heap and claim is None and not self.unclear:
+            _, _, line = heapq.heappop(self._heap)
+            entry = line.entries[line.at]
+            if entry.message.expires_at <= asked.now:
+                self._transaction.save(transitions.expired(entry.message, now=asked.now), entry.message)
+                self.unclear = True  # a lane that was not read may come before what follows here
+            elif line.sender not in {None, asked.worker} or entry.message.due_at > asked.now:
+                aside.append(line)
+            else:
+                claim = self._claim(line, entry, asked)
+                line.at += 1
+                self._push(line)
+        for line in aside:
+            self._push(line)
+        return claim
+
+    def _claim(self, line: _Line, entry: _Entry, asked: Take) -> Claim:
+        token, message = self._tokens.pop(), entry.message
+        sending = transitions.claimed(message, token=token, worker=asked.worker, now=asked.now)
+        ahead = max((one for one in (entry.ahead, line.before) if one is not None), default=None)
+        line.sender, line.before = asked.worker, (message.seq, token)
+        self._transaction.save(sending, message)
+        return Claim(sending, token, behind=None if ahead is None else ahead[1])
+
+    def _push(self, line: _Line) -> None:
+        entry = line.head()
+        if entry is None:
+            self.unclear = self.unclear or len(line.entries) == self._depth
+            return
+        message = entry.message
+        if message.state is State.QUEUED and min(message.due_at, message.expires_at) <= self._transaction.now:
+            rank = 0 if self._fair else -message.priority
+            heapq.heappush(self._heap, (rank, message.seq, line))

@@ -1,0 +1,93 @@
+"""A COMMIT that was never answered: did it happen, and what to do when its callers were told otherwise.
+
+PostgreSQL knows the fate of every recent transaction by its number (`txid_status`), so after a reconnect it
+is asked instead of guessed. Only when it cannot be asked within the callers' deadline they are told that the
+store is unavailable; if the commit turns out to have happened, what they believe is then made true: messages
+that were refused are taken out again as long as nobody has claimed them, claims that nobody got are released,
+and an outcome that is written once more is recognised.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import asyncpg
+
+from service.queue import postgres_rows as rows
+from service.queue import transitions
+from service.queue.model import Claim, Enqueued, Message, State
+from service.queue.postgres_operations import Operation, Settle
+from service.queue.postgres_transaction import Committed, Transaction
+
+_STATUS: Final = "SELECT txid_status($1)"
+_END: Final = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE backend_xid::text = ($1::bigint % 4294967296)::text"""
+_BY_SEQ: Final = f"{rows.SELECT} WHERE m.account = $1 AND m.seq = ANY ($2::bigint[]) FOR UPDATE"
+_REMOVE: Final = "DELETE FROM beacon_message WHERE account = $1 AND seq = ANY ($2::bigint[])"
+
+
+@dataclass(slots=True)
+class Doubt:
+    """A transaction whose COMMIT was sent and not answered."""
+
+    txid: int
+    operations: Sequence[Operation]
+    answers: Sequence[Any]
+    committed: Committed
+    told: bool = field(default=False)
+    """Its callers were told that the store is unavailable."""
+
+    async def took(self, connection: asyncpg.Connection) -> bool | None:
+        """Whether it was committed; None while the server still works on it, which is cut short: the
+        connection that it came by is gone. Raises what asyncpg raises."""
+        try:
+            status = await connection.fetchval(_STATUS, self.txid)
+        except asyncpg.InvalidParameterValueError:
+            return False  # a number that this server has not given yet: it is a copy from before
+        if status == "in progress":
+            await connection.execute(_END, self.txid)
+            return None
+        return bool(status == "committed")
+
+    def settled(self) -> dict[int, Message]:
+        """Outcomes that will be reported again, by the token of their claim."""
+        return {
+            operation.claim.token: answer
+            for operation, answer in zip(self.operations, self.answers, strict=True)
+            if isinstance(operation, Settle) and isinstance(answer, Message)
+        }
+
+    async def undo(self, transaction: Transaction) -> None:
+        """Take back what its callers cannot know of."""
+        await undo(transaction, self.answers)
+
+
+async def undo(transaction: Transaction, answers: Sequence[Any]) -> None:
+    """Release the claims and take out the new messages among these answers, where nothing has happened to
+    them since."""
+    claims = [answer for answer in answers if isinstance(answer, Claim)]
+    new = [
+        one.message
+        for answer in answers
+        if isinstance(answer, list)
+        for one in answer
+        if isinstance(one, Enqueued) and one.created
+    ]
+    messages = [*(claim.message for claim in claims), *new]
+    if not messages:
+        return
+    await transaction.lock(message.chat for message in messages)
+    tokens = {claim.token for claim in claims}
+    seqs = [message.seq for message in messages]
+    fresh = {message.id for message in new}
+    removed = []
+    for message in await transaction.messages(_BY_SEQ, seqs):
+        if message.claim_token in tokens:
+            released = transitions.released(message, now=transaction.now)
+            transaction.save(released, message)
+        elif message.id in fresh and message.state is State.QUEUED:
+            removed.append(message.seq)
+    await transaction.flush()
+    if removed:
+        transaction.moves[State.QUEUED, None] += await transaction.execute(_REMOVE, removed)

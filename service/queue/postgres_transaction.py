@@ -1,0 +1,203 @@
+"""One transaction of PostgreSQL: what was read and changed in it, written in few statements.
+
+Locks, in this order, so that transactions of several processes rarely wait in a circle (PostgreSQL breaks
+one when they do, and it is tried again): early receipts, then lanes by chat, then rows. Who moves a message
+into its chat's line or out of it holds the chat's lane until the commit; so what is read of a line under that
+lock stays true. What was read without it is checked again when it is written.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+import asyncpg
+
+from service.queue import postgres_rows as rows
+from service.queue.model import Message, Moves, State
+
+IN_LINE: Final = frozenset({State.QUEUED, State.UNKNOWN})
+
+_RECEIPT_LOCKS: Final = 64
+"""How many locks an account's WhatsApp ids share: the server has room for a few thousand locks in all."""
+
+_LOCK: Final = """
+    INSERT INTO beacon_lane (account, chat, seq, priority, turn, due_at)
+    SELECT $1, chat, 0, 0, 'locked', 0 FROM unnest($2::text[]) AS chat ORDER BY chat COLLATE "C"
+    ON CONFLICT (account, chat) DO UPDATE SET chat = excluded.chat"""
+
+_SETTLE_LANES: Final = """
+    WITH head AS MATERIALIZED (
+        SELECT touched.chat, line.seq, line.priority, line.state,
+               least(line.due_at, line.expires_at) AS at, line.due_at
+        FROM unnest($2::text[]) AS touched (chat)
+        LEFT JOIN LATERAL (
+            SELECT seq, priority, state, due_at, expires_at FROM beacon_message
+            WHERE account = $1 AND chat = touched.chat AND state IN ('queued', 'unknown')
+            ORDER BY seq LIMIT 1) AS line ON true
+    ), closed AS (
+        DELETE FROM beacon_lane USING head
+        WHERE beacon_lane.account = $1 AND beacon_lane.chat = head.chat AND head.seq IS NULL
+    )
+    INSERT INTO beacon_lane (account, chat, seq, priority, turn, due_at)
+    SELECT $1, chat, seq, priority,
+           CASE WHEN state = 'unknown' THEN 'blocked' WHEN at <= $3 THEN 'ready' ELSE 'waiting' END,
+           CASE WHEN state = 'unknown' THEN due_at ELSE at END
+    FROM head WHERE seq IS NOT NULL ORDER BY chat
+    ON CONFLICT (account, chat) DO UPDATE
+    SET seq = excluded.seq, priority = excluded.priority, turn = excluded.turn, due_at = excluded.due_at"""
+"""A head that has expired is ready, for the next claim to move it away."""
+
+_MET: Final = """
+    INSERT INTO beacon_acquaintance AS known (account, chat, first_sent_at)
+    SELECT $1, chat, at FROM unnest($2::text[], $3::float8[]) AS met (chat, at) ORDER BY chat
+    ON CONFLICT (account, chat) DO UPDATE SET first_sent_at = excluded.first_sent_at
+    WHERE known.first_sent_at IS NULL OR known.first_sent_at > excluded.first_sent_at"""
+
+_STATES: Final = tuple(State)
+_NAMES: Final = ", ".join(_STATES)
+_NUMBERS: Final = f"""
+    SELECT {", ".join(f"coalesce(sum({state}), 0)::bigint AS {state}" for state in _STATES)},
+           (SELECT accepted_at FROM beacon_message WHERE account = $1 AND state = 'queued'
+            ORDER BY seq LIMIT 1) AS oldest,
+           txid_current_if_assigned() AS txid
+    FROM beacon_tally WHERE account = $1"""  # noqa: S608
+_TALLY: Final = f"""
+    WITH mine AS (
+        INSERT INTO beacon_tally AS tally (account, shard, {_NAMES})
+        VALUES ($1, $2, {", ".join(f"${at}" for at, _ in enumerate(_STATES, 3))})
+        ON CONFLICT (account, shard) DO UPDATE
+        SET {", ".join(f"{state} = tally.{state} + excluded.{state}" for state in _STATES)})
+    {_NUMBERS}"""  # noqa: S608
+"""The sums are as they were before this transaction."""
+
+
+class Moved(Exception):
+    """Another process changed a row in between: begin anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a transaction changed, and how the queue stands after it. `txid` is None when it wrote nothing."""
+
+    moves: Moves
+    counts: Counter[State]
+    oldest_queued_at: float | None
+    txid: int | None
+
+
+class Transaction:
+    """What is done between BEGIN and COMMIT, which are the caller's. `now` decides which heads are due."""
+
+    def __init__(self, connection: asyncpg.Connection, *, account: str, shard: int, now: float) -> None:
+        self._connection = connection
+        self.account = account
+        self.now = now
+        self.moves: Counter[tuple[State | None, State | None]] = Counter()
+        self.met: dict[str, float] = {}
+        """Chats where something was sent, and when."""
+        self._shard = shard
+        self._pending: dict[int, tuple[Message, Message]] = {}
+        self._touched: set[str] = set()
+        self._locked: set[str] = set()
+
+    async def fetch(self, query: str, *values: Any) -> list[asyncpg.Record]:
+        """Rows, the account being $1."""
+        return await self._connection.fetch(query, self.account, *values)
+
+    async def execute(self, query: str, *values: Any) -> int:
+        """How many rows it changed, the account being $1."""
+        return int((await self._connection.execute(query, self.account, *values)).split()[-1])
+
+    async def messages(self, query: str, *values: Any) -> list[Message]:
+        """Messages, the account being $1."""
+        return [rows.message(row) for row in await self.fetch(query, *values)]
+
+    # --- lanes ------------------------------------------------------------------------------------
+
+    async def lock(self, chats: Iterable[str]) -> None:
+        """Hold these chats' lanes until the commit; they are settled before it."""
+        missing = set(chats) - self._locked
+        if missing:
+            await self.execute(_LOCK, sorted(missing))
+            self._locked |= missing
+            self._touched |= missing
+
+    def holds(self, chats: Iterable[str]) -> None:
+        """These lanes were locked by the statement that found them."""
+        self._locked.update(chats)
+
+    def touch(self, chats: Iterable[str]) -> None:
+        """The lines of these chats have changed."""
+        self._touched.update(chats)
+
+    async def settle_lanes(self) -> None:
+        """Write what was saved, and let every lane that is concerned name its chat's head."""
+        await self.flush()
+        if self._touched:
+            await self.lock(self._touched)
+            await self.execute(_SETTLE_LANES, sorted(self._touched), self.now)
+            self._touched.clear()
+
+    # --- messages ---------------------------------------------------------------------------------
+
+    def save(self, after: Message, before: Message) -> Message:
+        """Change a message that was read in this transaction."""
+        first, _ = self._pending.get(before.seq, (before, after))
+        self._pending[before.seq] = (first, after)
+        if after.state is not before.state:
+            self.moves[before.state, after.state] += 1
+            if before.state in IN_LINE or after.state in IN_LINE:
+                self._touched.add(after.chat)
+        return after
+
+    async def insert(self, messages: Sequence[Message]) -> dict[str, int]:
+        """Keep them, in this order; each one's seq by its id, of those that were not kept already."""
+        kept = {row["id"]: row["seq"] for row in await self.fetch(rows.INSERT, *rows.inserted(messages))}
+        for message in messages:
+            if message.id in kept:
+                self.moves[None, message.state] += 1
+                if message.state in IN_LINE:
+                    self._touched.add(message.chat)
+        return kept
+
+    async def flush(self) -> None:
+        """Write what was saved. Raises Moved."""
+        if self._pending:
+            changes, self._pending = list(self._pending.values()), {}
+            if await self.execute(rows.UPDATE, *rows.updated(changes)) != len(changes):
+                raise Moved
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    async def finish(self, *, acquainted: set[str]) -> Committed:
+        """Write everything that is left; what to tell once it is committed. The chats in `acquainted` are
+        known to be acquainted with."""
+        await self.settle_lanes()
+        met = {chat: at for chat, at in self.met.items() if chat not in acquainted}
+        if met:
+            await self.execute(_MET, list(met), list(met.values()))
+        change: Counter[State] = Counter()
+        for (before, after), messages in self.moves.items():
+            if before is not None:
+                change[before] -= messages
+            if after is not None:
+                change[after] += messages
+        if self.moves:
+            (row,) = await self.fetch(_TALLY, self._shard, *(change[state] for state in _STATES))
+        else:
+            (row,) = await self.fetch(_NUMBERS)
+        counts = Counter({state: row[state] + change[state] for state in _STATES})
+        return Committed(dict(self.moves), counts, row["oldest"], row["txid"])
+
+
+def receipt_locks(account: str, whatsapp_ids: Iterable[str]) -> list[int]:
+    """Advisory locks to hold, in this order, before a receipt or a send of such an id is looked at: a receipt
+    must either find the message or be found by it."""
+    base = _hash(account)
+    return sorted({base - base % _RECEIPT_LOCKS + _hash(id_) % _RECEIPT_LOCKS for id_ in whatsapp_ids})
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), signed=True)

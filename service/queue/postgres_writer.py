@@ -1,0 +1,313 @@
+"""The one connection that writes: what waits together is committed together.
+
+A durable commit costs a round trip and an fsync, so operations that are waiting when a commit ends share the
+next one. One that fails leaves nothing behind and harms no other: a group in which a statement fails is done
+again one by one. Nobody is answered before the commit is on disk.
+
+A connection that was lost is replaced at once, without anybody noticing, if the database is there; if it is
+not, everybody who waits is told within the deadline. A COMMIT without an answer is looked up
+(`postgres_doubt`).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from secrets import randbelow
+from typing import Any, Final
+
+import asyncpg
+import structlog
+
+from service.errors import StoreUnavailable
+from service.postgres import TROUBLE
+from service.queue.model import Claim, Message
+from service.queue.postgres_connection import is_lost, translate
+from service.queue.postgres_doubt import Doubt, undo
+from service.queue.postgres_operations import Operation, Other, perform, weight, whatsapp_ids
+from service.queue.postgres_transaction import Committed, Moved, Transaction, receipt_locks
+
+log = structlog.get_logger(__name__)
+
+GROUP: Final = 256
+"""Most operations in one commit, and about as many messages, unless one call has more."""
+
+SHARDS: Final = 16
+AGAIN: Final = 5
+"""How often a transaction that another one got in the way of is tried."""
+
+ASK_AGAIN_S: Final = 0.05
+KNOWN_CHATS: Final = 100_000
+
+_IN_THE_WAY: Final = (Moved, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+
+
+@dataclass(slots=True)
+class _Job:
+    operation: Operation
+    answer: asyncio.Future[Any]
+
+
+class _CommitUnanswered(Exception):
+    """COMMIT was sent and the connection ended before the answer."""
+
+
+class Writer:
+    """Runs operations on a connection of its own, in the order submitted."""
+
+    def __init__(
+        self,
+        *,
+        connect: Callable[[], Awaitable[asyncpg.Connection]],
+        account: str,
+        on_commit: Callable[[Committed], None],
+        deadline_s: float,
+    ) -> None:
+        self._connect = connect
+        self._account = account
+        self._on_commit = on_commit
+        self._deadline_s = deadline_s
+        self._shard = randbelow(SHARDS)
+        self._connection: asyncpg.Connection | None = None
+        self._jobs: deque[_Job] = deque()
+        self._wake = asyncio.Event()
+        self._closed = False
+        self._running: asyncio.Task[None] | None = None
+        self._doubt: Doubt | None = None
+        self._settled: dict[int, Message] = {}
+        self._acquainted: set[str] = set()
+
+    async def start(self) -> None:
+        """Connect. Raises what connecting raises, TimeoutError too."""
+        async with asyncio.timeout(self._deadline_s):
+            self._connection = await self._connect()
+        self._running = asyncio.create_task(self._run(), name="queue-writer")
+
+    async def submit(self, operation: Operation) -> Any:
+        """Do it in some commit and answer its result once that is on disk. Raises StoreUnavailable."""
+        return await self.submitted(operation)
+
+    def submitted(self, operation: Operation) -> asyncio.Future[Any]:
+        """As `submit`, in line when this returns."""
+        if self._closed or self._running is None:
+            raise StoreUnavailable("queue database: not open")
+        job = _Job(operation, asyncio.get_running_loop().create_future())
+        self._jobs.append(job)
+        self._wake.set()
+        return job.answer
+
+    async def stop(self) -> None:
+        """Finish what was submitted, end the connection."""
+        self._closed = True
+        self._wake.set()
+        if self._running is not None:
+            await self._running
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await _part(connection, deadline_s=self._deadline_s)
+
+    # --- groups -----------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while group := self._next_group():
+                await self._serve(group)
+            if self._closed:
+                return
+
+    def _next_group(self) -> list[_Job]:
+        group: list[_Job] = []
+        messages = 0
+        while self._jobs and len(group) < GROUP:
+            messages += weight(self._jobs[0].operation)
+            if group and messages > GROUP:
+                break
+            job = self._jobs.popleft()
+            if not job.answer.cancelled():
+                group.append(job)
+        return group
+
+    async def _serve(self, group: list[_Job]) -> None:
+        """Answer all of them, well or not."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                answers = await self._kept([job.operation for job in group])
+        except (*TROUBLE, StoreUnavailable, TimeoutError, ValueError) as error:
+            lost = isinstance(error, TimeoutError) or self._connection is None
+            if self._doubt is not None:
+                self._doubt.told = True
+            if lost:
+                self._drop()
+                _refuse([*group, *self._jobs], error)
+                self._jobs.clear()
+            elif len(group) > 1:
+                for job in group:
+                    await self._serve([job])
+            else:
+                _refuse(group, error)
+        except Exception as error:  # noqa: BLE001 -- its caller gets it, the writer goes on
+            if len(group) > 1:
+                for job in group:
+                    await self._serve([job])
+            elif not group[0].answer.done():
+                group[0].answer.set_exception(error)
+        else:
+            self._answer(group, answers)
+
+    def _answer(self, group: list[_Job], answers: Sequence[Any]) -> None:
+        ownerless: list[Any] = []
+        for job, answer in zip(group, answers, strict=True):
+            if job.answer.cancelled():
+                if isinstance(answer, Claim):
+                    ownerless.append(answer)
+            elif isinstance(answer, Exception):
+                job.answer.set_exception(answer)
+            else:
+                job.answer.set_result(answer)
+        if ownerless:
+            self._take_back(ownerless, now=max(claim.message.claimed_at or 0.0 for claim in ownerless))
+
+    # --- transactions -----------------------------------------------------------------------------
+
+    async def _kept(self, operations: Sequence[Operation]) -> Sequence[Any]:
+        """Answers of operations that are on disk. Raises, and nothing was changed; or `_doubt` is left."""
+        replaced = False
+        tries = 0
+        while True:
+            try:
+                return await self._transaction(operations)
+            except _IN_THE_WAY:
+                tries += 1
+                await self._roll_back()
+                if tries == AGAIN:
+                    raise StoreUnavailable("queue database: another process is always first") from None
+            except _CommitUnanswered:
+                self._drop()
+                if (answers := await self._looked_up()) is not None:
+                    return answers
+            except Exception as error:
+                if not is_lost(error):
+                    await self._roll_back()
+                    raise
+                self._drop()
+                if replaced:
+                    raise
+                replaced = True
+
+    async def _transaction(self, operations: Sequence[Operation]) -> Sequence[Any]:
+        connection = await self._connected()
+        locks = ",".join(map(str, receipt_locks(self._account, whatsapp_ids(operations))))
+        await connection.execute(
+            f"BEGIN; SELECT pg_advisory_xact_lock(key) FROM unnest('{{{locks}}}'::bigint[]) AS key"  # noqa: S608 -- numbers
+            if locks
+            else "BEGIN"
+        )
+        transaction = Transaction(
+            connection,
+            account=self._account,
+            shard=self._shard,
+            now=max(operation.now for operation in operations),
+        )
+        answers = await perform(transaction, operations, settled=self._settled)
+        committed = await transaction.finish(acquainted=self._acquainted)
+        if committed.txid is not None:
+            self._doubt = Doubt(committed.txid, operations, answers, committed)
+        try:
+            await connection.execute("COMMIT")
+        except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresError) as error:
+            if self._doubt is None or not is_lost(error):
+                self._doubt = None
+                raise
+            raise _CommitUnanswered from error
+        self._doubt = None
+        self._committed(committed, met=transaction.met)
+        return answers
+
+    def _committed(self, committed: Committed, *, met: dict[str, float]) -> None:
+        if len(self._acquainted) > KNOWN_CHATS:
+            self._acquainted.clear()
+        self._acquainted.update(met)
+        self._on_commit(committed)
+
+    # --- the connection ---------------------------------------------------------------------------
+
+    async def _connected(self) -> asyncpg.Connection:
+        """A connection; whatever was in doubt before is resolved."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._connect()
+        if self._doubt is not None and self._doubt.told:
+            await self._resolve(self._doubt)
+        return self._connection
+
+    async def _looked_up(self) -> Sequence[Any] | None:
+        """The answers of what is in doubt, None when it did not happen. Asks until the deadline."""
+        doubt = self._doubt
+        assert doubt is not None
+        while True:
+            with suppress(*TROUBLE):
+                if self._connection is None or self._connection.is_closed():
+                    self._connection = await self._connect()
+                took = await doubt.took(self._connection)
+                if took is not None:
+                    self._doubt = None
+                    log.warning("queue.commit_looked_up", took=took)
+                    if took:
+                        self._committed(doubt.committed, met={})
+                    return doubt.answers if took else None
+            await asyncio.sleep(ASK_AGAIN_S)
+
+    async def _resolve(self, doubt: Doubt) -> None:
+        assert self._connection is not None
+        took = await doubt.took(self._connection)
+        while took is None:
+            await asyncio.sleep(ASK_AGAIN_S)
+            took = await doubt.took(self._connection)
+        self._doubt = None
+        log.warning("queue.commit_looked_up", took=took, too_late=True)
+        if took:
+            self._settled |= doubt.settled()
+            self._committed(doubt.committed, met={})
+            self._take_back(doubt.answers, now=max(operation.now for operation in doubt.operations))
+
+    def _take_back(self, answers: Sequence[Any], *, now: float) -> None:
+        """Undo, before anything that is asked later, what nobody knows of."""
+        taken_back = asyncio.get_running_loop().create_future()
+        taken_back.add_done_callback(_taken_back)
+        self._jobs.appendleft(_Job(Other(lambda t: undo(t, answers), now=now), taken_back))
+        self._wake.set()
+
+    async def _roll_back(self) -> None:
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            return
+        try:
+            await connection.execute("ROLLBACK")
+        except TROUBLE:
+            self._drop()
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+
+def _refuse(jobs: Sequence[_Job], error: Exception) -> None:
+    for job in jobs:
+        if not job.answer.done():
+            job.answer.set_exception(translate(error))
+
+
+def _taken_back(done: asyncio.Future[Any]) -> None:
+    error = None if done.cancelled() else done.exception()
+    if error is not None:
+        log.error("queue.undo_failed", error=str(error))
+
+
+async def _part(connection: asyncpg.Connection, *, deadline_s: float) -> None:
+    try:
+        await connection.close(timeout=deadline_s)
+    except (*TROUBLE, TimeoutError):
+        connection.terminate()
