@@ -1,8 +1,23 @@
-"""What the dispatcher asks of whoever says how fast messages may go out."""
+"""What the dispatcher asks of whoever says how fast messages may go out, and what that asks of the store."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
-from service.queue.model import Message
+from service.queue.model import Acquaintance, Cooldown, Cooling, Message
+
+
+class Remembers(Protocol):
+    """The part of `QueueStore` that pacing needs; what it promises is said there."""
+
+    async def heard(self, chat: str, *, at: float) -> None: ...
+
+    async def acquaintance(self, chat: str) -> Acquaintance: ...
+
+    async def strangers_since(self, at: float) -> int: ...
+
+    async def cool(self, cooling: Cooling, cooldown: Cooldown) -> None: ...
+
+    async def cooldowns(self) -> Mapping[Cooling, Cooldown]: ...
 
 
 class Pacer(Protocol):

@@ -9,7 +9,7 @@ import structlog
 
 from service.errors import StoreUnavailable
 from service.queue.model import Acquaintance, Cooldown, Cooling
-from service.queue.store import QueueStore
+from service.queue.pace.contract import Remembers
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +23,7 @@ EXACT_S: Final = 600.0
 class Memory:
     """Reads through a cache. What the store did not take is kept, and written before the next question."""
 
-    def __init__(self, store: QueueStore) -> None:
+    def __init__(self, store: Remembers) -> None:
         self._store = store
         self._known: OrderedDict[str, Acquaintance] = OrderedDict()
         self._written: dict[str, float] = {}  # of those in _known: when they last wrote, as the store has it

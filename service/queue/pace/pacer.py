@@ -16,7 +16,7 @@ from service.clock import Clock
 from service.queue.address import is_group
 from service.queue.model import Acquaintance, Cooling, Message
 from service.queue.pace.bucket import TokenBucket
-from service.queue.pace.contract import Pacer, Unpaced
+from service.queue.pace.contract import Pacer, Remembers, Unpaced
 from service.queue.pace.cooldowns import REPLY_WITHIN_S
 from service.queue.pace.cooling import CoolDowns
 from service.queue.pace.gaps import ChatGaps
@@ -25,7 +25,6 @@ from service.queue.pace.memory import Memory
 from service.queue.pace.metrics import PaceMetrics, Reason
 from service.queue.pace.quiet import quiet_for_s
 from service.queue.pace.strangers import Strangers, meetings
-from service.queue.store import QueueStore
 
 __all__ = ["Paced", "Pacer", "Unpaced"]
 
@@ -42,6 +41,9 @@ to us meanwhile makes its messages replies, and the store cannot be told to hurr
 ASK_EVERY_S: Final = 0.25
 """Of many messages that wait for one cause, how far apart they are asked about again: thousands that came
 due in the same moment would stand in the way of all others."""
+
+SHORTEST_S: Final = 0.001
+"""Less is rounding, and would be asked about again at once."""
 
 _LET_GO: Final = 256
 
@@ -71,7 +73,7 @@ class Paced:
     """The pacer that keeps to limits."""
 
     def __init__(
-        self, *, limits: Limits, store: QueueStore, clock: Clock, rng: Random, metrics: PaceMetrics
+        self, *, limits: Limits, store: Remembers, clock: Clock, rng: Random, metrics: PaceMetrics
     ) -> None:
         self._limits = limits
         self._store = store
@@ -117,7 +119,7 @@ class Paced:
         hindrance = self._hindrance(message, known, now=now, at=at)
         if hindrance is not None:
             self._metrics.postponed(hindrance.reason)
-            return hindrance.until
+            return max(hindrance.until, now + SHORTEST_S)
         self._bucket.take(at)
         self._gaps.begin(message.chat, message.id, at)
         if self._is_new(message.chat, known, now=now):
