@@ -27,7 +27,7 @@ from neonize.utils.enum import MediaType, Presence
 from neonize.utils.jid import Jid2String, JIDToNonAD
 from neonize.utils.log import log as neonize_log
 
-from service.engine.compose import Circumstances, compose, kind_of
+from service.engine.compose import Circumstances, compose, is_told, kind_of
 from service.engine.content import AnyContent, Audio, Document, Image, Media, Sticker, Video
 from service.engine.protocol import (
     AnyEvent,
@@ -316,6 +316,8 @@ class Client:
 
     def _on_message(self, event: Any) -> None:
         source, message = event.Info.MessageSource, event.Message
+        if not is_told(message):
+            return
         self._emit(
             MessageReceived(
                 id=event.Info.ID,

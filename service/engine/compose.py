@@ -98,6 +98,15 @@ def kind_of(message: Any) -> str:
     return next((_KINDS[field.name] for field, _ in message.ListFields() if field.name in _KINDS), "other")
 
 
+_KEY: Final = "senderKeyDistributionMessage"
+
+
+def is_told(message: Any) -> bool:
+    """False for a key that comes on its own, in front of somebody's first message to a group."""
+    names = {field.name for field, _ in message.ListFields()}
+    return _KEY not in names or bool(names - {_KEY, "messageContextInfo"})
+
+
 @singledispatch
 def _message(content: Content, _: Circumstances) -> Any:
     raise TypeError(f"{type(content).__name__} is no kind of content")

@@ -12,10 +12,23 @@ from service.simulator.stanza import JID, SERVER, Node
 
 _NOT_FOUND = Node("error", {"code": "404", "text": "item-not-found"})
 
+_WORDS = {
+    400: "bad-request",
+    401: "not-authorized",
+    403: "forbidden",
+    404: "item-not-found",
+    405: "not-allowed",
+    406: "not-acceptable",
+    429: "rate-overlimit",
+    500: "internal-server-error",
+    503: "service-unavailable",
+}
+"""What whatsmeow compares beside the code (errors.go)."""
+
 
 def refusal(node: Node, code: int) -> Node:
     """The error with that code for one query."""
-    error = Node("error", {"code": str(code), "text": "refused"})
+    error = Node("error", {"code": str(code), "text": _WORDS.get(code, "refused")})
     return Node("iq", {"from": SERVER, "id": node.get("id"), "type": "error"}, (error,))
 
 

@@ -1,8 +1,9 @@
 """A person with a real WhatsApp client, each login in an engine process of its own."""
 
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from secrets import token_bytes
 from typing import TypeVar
@@ -85,11 +86,18 @@ class Person:
                 await self.has(Connected)
             yield engine
 
+    def lose_ratchets(self) -> None:
+        """Forget every session and sender key, as a restored session does; only while offline."""
+        with closing(sqlite3.connect(self.session.path)) as database:
+            database.execute("DELETE FROM whatsmeow_sessions")
+            database.execute("DELETE FROM whatsmeow_sender_keys")
+            database.commit()
+
     async def try_to_send(self, to: "Person | str", text: str) -> Sent | Refused:
         self._token += 1
         return await self.engine.send(
             token=self._token,
-            chat=f"{to if isinstance(to, str) else to.phone}@s.whatsapp.net",
+            chat=_address(to),
             content=Text(text=text),
             file=None,
             secret=token_bytes(32),
@@ -102,3 +110,10 @@ class Person:
         answer = await self.try_to_send(to, text)
         assert isinstance(answer, Sent), answer
         return answer.message_id
+
+
+def _address(to: "Person | str") -> str:
+    """A JID is taken as it is, a number or a person as their own chat."""
+    if isinstance(to, str) and "@" in to:
+        return to
+    return f"{to if isinstance(to, str) else to.phone}@s.whatsapp.net"

@@ -24,6 +24,11 @@ from tests.people import ANN
         ),
         ('Unknown: <stream:error code="516"/>', 'Unknown: <stream:error code="516" …>'),
         ("Got <body>see you at eight</body> from a group", "Got <body …>"),
+        (
+            'Post "https://mmg.whatsapp.net/mms/image/aGFzaA==?auth=secret&token=aGFzaA": EOF',
+            'Post "https://mmg.whatsapp.net/mms/image/aGFzaA==?#": EOF',
+        ),
+        ("where? here: http://ann.example/", "where? here: http://ann.example/"),
         ("in <module>", "in <module>"),
         ("panic: invalid memory address", "panic: invalid memory address"),
     ],
