@@ -13,6 +13,7 @@ BeaconError
  │   ├─ StoreUnavailable     try again later; nothing was changed
  │   │   └─ StoreFull        the disk is full; nothing was changed
  │   ├─ StoreTooNew          the schema is newer than this program
+ │   ├─ StoreMoved           its messages are in another store, or on their way there
  │   └─ ClaimLost            a completion came after the claim had been given away
  ├─ BackupError              a copy of the session could not be made, kept or read
  │   ├─ VaultUnavailable     where copies are kept cannot be used now; nothing was changed
@@ -116,6 +117,12 @@ class StoreFull(StoreUnavailable):
 
 class StoreTooNew(StoreError):
     """The store's schema is newer than this program."""
+
+    exit_code = 78  # EX_CONFIG
+
+
+class StoreMoved(StoreError):
+    """The store's messages are in another store, or on their way there."""
 
     exit_code = 78  # EX_CONFIG
 

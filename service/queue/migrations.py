@@ -9,8 +9,8 @@ from service.errors import StoreTooNew
 _NAME = re.compile(r"(\d{4})_\w+\.sql")
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the schema up to this program's, under the write lock.
+def migrate(connection: sqlite3.Connection) -> list[int]:
+    """Bring the schema up to this program's, under the write lock; the numbers of what was applied.
 
     Raises StoreTooNew when the file was written by a newer program; sqlite3.Error, and nothing is
     changed, when a migration cannot be applied.
@@ -23,7 +23,8 @@ def migrate(connection: sqlite3.Connection) -> None:
             raise StoreTooNew(
                 f"queue schema {version}: this program knows up to {max(known)}; start the newer one again"
             )
-        for number in sorted(number for number in known if number > version):
+        missing = sorted(number for number in known if number > version)
+        for number in missing:
             for statement in statements(known[number]):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
@@ -32,6 +33,7 @@ def migrate(connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    return missing
 
 
 def migrations() -> dict[int, str]:

@@ -35,6 +35,7 @@ from service.queue.model import (
     State,
 )
 from service.queue.sqlite_files import BATCH as FILES
+from service.queue.sqlite_source import refuse_carried
 from service.queue.sqlite_transaction import BATCH, Transaction
 from service.queue.sqlite_writer import Committed, Writer, translate
 
@@ -66,7 +67,10 @@ class SqliteStore:
     # --- life -------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """See QueueStore.open. The file is made with mode 0600. Raises StoreUnavailable, StoreTooNew."""
+        """See QueueStore.open. The file is made with mode 0600.
+
+        Raises StoreUnavailable, StoreTooNew, StoreMoved.
+        """
         try:
             await self._connect()
         except BaseException as error:
@@ -106,6 +110,7 @@ class SqliteStore:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
             migrate(connection)
+            refuse_carried(connection, self._account)
         except BaseException:
             connection.close()
             raise

@@ -35,10 +35,14 @@ class Files:
 
     def keep(self, sha256: str, data: bytes, *, now: float) -> None:
         """See QueueStore.keep_file."""
-        kept = self._execute(_KEPT, (self._account, sha256)).fetchone()
+        kept = self.kept(sha256)
         self._execute(_NAME, (self._account, sha256, now + KEPT_S))
-        if kept is None:
+        if not kept:
             self._execute(_KEEP, (self._account, sha256, data))
+
+    def kept(self, sha256: str) -> bool:
+        """Whether the bytes are here."""
+        return self._execute(_KEPT, (self._account, sha256)).fetchone() is not None
 
     def read(self, sha256: str) -> bytes | None:
         """See QueueStore.file."""

@@ -139,7 +139,7 @@ class QueueStore(Protocol):
         """What is known of a chat. `complete` notes when we first sent something there."""
 
     async def acquaint(self, known: Mapping[str, Acquaintance]) -> None:
-        """Take over what another store knows of chats: the earlier first sending, the later word of theirs."""
+        """Take over what another store knows of chats: the earlier first sending, their later word."""
 
     async def strangers_since(self, at: float) -> int:
         """How many chats that never wrote to us were first written to since that time."""

@@ -115,6 +115,28 @@ def test_migrations_are_applied_once() -> None:
         assert connection.execute("PRAGMA user_version").fetchone() == (max(migrations()),)
 
 
+async def test_messages_of_the_first_schema_are_read_by_this_one(database: Path) -> None:
+    with closing(sqlite3.connect(database, isolation_level=None)) as first:
+        for statement in statements(migrations()[1]):
+            first.execute(statement)
+        first.execute("PRAGMA user_version = 1")
+        first.execute(
+            """INSERT INTO message (
+                   id, account, chat, content_type, content, priority, on_unknown, max_attempts, state,
+                   attempts, secret, accepted_at, due_at, expires_at)
+               VALUES ('m', 'default', 'c', 'text', '{"text":"hello"}', 5, 'resend', 10, 'queued',
+                       0, zeroblob(32), 1.0, 1.0, 9.0)"""
+        )
+    store = sqlite_store(database)
+    await store.open()
+    try:
+        message = await store.get("m")
+        assert message is not None
+        assert (text_of(message), message.resends) == ("hello", 0)
+    finally:
+        await store.close()
+
+
 def test_migrations_are_numbered_without_gaps() -> None:
     assert sorted(migrations()) == list(range(1, len(migrations()) + 1))
     assert all(statements(sql) for sql in migrations().values())
