@@ -12,6 +12,10 @@ RESOLUTION_S: Final = 300.0
 """How exactly the times of earlier meetings are read from the store: rounded up, so that none counts for
 less than a day."""
 
+SKEW_S: Final = 3600.0
+"""Meetings noted by a clock that is ahead of ours by less than this count as of now; further ahead, the clock
+was wrong and has been set back."""
+
 
 class Strangers:
     """Who was met within the last 24 hours, and when the next one may be."""
@@ -84,6 +88,7 @@ async def meetings(since: Callable[[float], Awaitable[int]], *, now: float) -> l
             middle, end, later, after
         )
 
-    start = now - DAY_S
-    future = await since(now)  # the machine's clock was set back since
-    return await between(start, now, await since(start) - future, future)
+    start, end = now - DAY_S, now + SKEW_S
+    future = await since(end)
+    times = await between(start, end, await since(start) - future, future)
+    return [min(at, now) for at in times]
