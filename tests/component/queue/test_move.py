@@ -312,7 +312,7 @@ async def test_killed_around_any_step_and_run_again_nothing_is_lost_or_doubled(
             assert kills < 100
             with pytest.raises(StoreMoved):
                 await sqlite_store(path, clock).open()
-    assert kills > 6
+    assert kills >= 6, "it died at every step of a run"
     assert moved.kept_as == "queue.db.moved"
     assert await everything(store) == as_kept(before)
     assert store.counts()[State.QUEUED] == sum(message.state is State.QUEUED for message in before)
