@@ -19,6 +19,7 @@ from service.web.media import Media
 from service.web.messages import Messages
 from service.web.metrics import WebMetrics
 from service.web.observe import is_timed, observing
+from service.web.openapi import OpenApi
 from service.web.pages import Pages
 from service.web.ports import Connection, Outbox
 from service.web.probes import Probes
@@ -42,6 +43,7 @@ def build(
     events = Events(
         outbox=outbox, connection=connection, metrics=metrics, clock=clock, started_at=health.started_at
     )
+    openapi, pages = OpenApi(), Pages(access)
     limit_bytes = settings.media_max_mb * 1_000_000
     fetcher = Fetcher(
         limit_bytes=limit_bytes,
@@ -63,13 +65,19 @@ def build(
             *Messages(outbox=outbox, media=media, clock=clock).routes(),
             *Session(connection=connection).routes(),
             *events.routes(),
-            *Pages(access).routes(),
+            *openapi.routes(),
+            *pages.routes(),
         ]
     )
     app.on_response_prepare.append(add_headers)
     app.on_startup.append(events.start)
     app.on_shutdown.append(events.stop)
     served = list(_served(app))
+    of_people = {route.path for route in pages.routes()}
+    openapi.describe(
+        [pair for pair in served if pair[1] not in of_people and pair[0] != "HEAD"],
+        token_needed=access.token_needed,
+    )
     metrics.expect(served, timed=[pair for pair in served if is_timed(pair[1])])
     return app
 

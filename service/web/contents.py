@@ -331,6 +331,7 @@ class BatchIn(Input):
         min_length=1,
         max_length=limits.BATCH_MESSAGES,
         description=f"an array of 1 to {limits.BATCH_MESSAGES} messages",
+        json_schema_extra={"items": {"$ref": "#/components/schemas/NewMessage"}},
     )
 
 

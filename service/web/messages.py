@@ -38,6 +38,9 @@ from service.web.upload import FORM
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 MESSAGES: Final = "/api/v1/messages"
 
+_ID: Final = "{id:(?!retry-dead$)[^/]+}"
+"""Else `retry-dead` would answer to GET, as a message that is not kept."""
+
 
 class Messages:
     """The handlers."""
@@ -53,8 +56,8 @@ class Messages:
             web.post(MESSAGES, self.post),
             web.get(MESSAGES, self.list),
             web.post(f"{MESSAGES}/retry-dead", self.retry_dead),
-            web.get(f"{MESSAGES}/{{id}}", self.get),
-            web.delete(f"{MESSAGES}/{{id}}", self.cancel),
+            web.get(f"{MESSAGES}/{_ID}", self.get),
+            web.delete(f"{MESSAGES}/{_ID}", self.cancel),
             web.post(f"{MESSAGES}/{{id}}/retry", self.retry),
             web.post(f"{MESSAGES}/{{id}}/hold", self.hold),
             web.post(f"{MESSAGES}/{{id}}/release", self.release),

@@ -112,6 +112,32 @@ class PageOut(BaseModel):
     next_cursor: str | None = Field(description="`cursor` of the page that follows; null on the last one")
 
 
+class FieldErrorOut(BaseModel):
+    """What is wrong with one field."""
+
+    field: str = Field(description="a path such as `messages[3].to`")
+    message: str
+
+
+class ProblemOut(BaseModel):
+    """Why a request was refused (RFC 9457)."""
+
+    type: str = Field(description="names the problem for programs", pattern="^urn:problem-type:beacon:")
+    title: str
+    status: int
+    detail: str = Field(description="names what is wrong for people")
+    errors: list[FieldErrorOut] | None = Field(None, description="each fault, where there may be many")
+    state: MessageState | None = Field(None, description="a message's state, where that is in the way")
+
+
+class HealthOut(BaseModel):
+    """Verdict and checks, after draft-inadarei-api-health-check-06."""
+
+    status: Literal["pass", "warn", "fail"]
+    output: str | None = Field(None, description="why, when it is not pass")
+    checks: dict[str, list[dict[str, Any]]] | None = None
+
+
 class RequeuedOut(BaseModel):
     """How many messages are tried again."""
 
