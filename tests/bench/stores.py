@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from service.clock import SystemClock
 from service.queue.metrics import QueueMetrics
+from service.queue.postgres import PostgresStore
 from service.queue.sqlite import SqliteStore
 from service.queue.store import QueueStore
 from tests.component.postgres import Postgres
@@ -46,8 +47,6 @@ class Place:
         if self.kind == "sqlite":
             store = SqliteStore(Path(self.where), account=ACCOUNT, metrics=metrics, clock=clock)
         else:
-            from service.queue.postgres import PostgresStore
-
             store = PostgresStore(self.where, account=ACCOUNT, metrics=metrics, clock=clock)
         await store.open()
         try:

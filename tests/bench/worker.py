@@ -1,4 +1,4 @@
-"""One queue that is worked off, in a process of its own: `URL beacon`, `URL pgqueuer MANAGERS BATCH` or
+"""One queue that is worked off, in a process of its own: `URL beacon TASKS`, `URL pgqueuer MANAGERS BATCH` or
 `URL procrastinate CONCURRENCY`. Answers seconds from the first message taken to the last one done.
 
 The others' times are those that they write into their own logs, by the server's clock; they are the shorter
@@ -24,9 +24,6 @@ from tests.bench import child
 from tests.bench.backlog import TEXT, messages_to
 from tests.bench.stores import Place
 
-AT_WORK: Final = 64
-"""Messages that are taken at the same time."""
-
 CHATS: Final = 1000
 BATCH: Final = 1000
 PGQUEUER_S: Final = """
@@ -41,15 +38,15 @@ PROCRASTINATE_S: Final = """
     FROM procrastinate_events"""
 
 
-async def beacon(url: str, messages: int) -> float:
-    """This queue: as many tasks as the others have at work, each claims and completes."""
+async def beacon(url: str, messages: int, tasks: int) -> float:
+    """This queue with that many tasks, each of which claims one message and completes it."""
     async with Place("postgres", url).store() as store:
         new = messages_to(CHATS, messages)
         for start in range(0, messages, BATCH):
             await store.enqueue(new[start : start + BATCH], now=time.time())
         await vacuum(url)
         begun = time.perf_counter()
-        done = sum(await asyncio.gather(*(_work(store, f"w{i}") for i in range(AT_WORK))))
+        done = sum(await asyncio.gather(*(_work(store, f"w{i}") for i in range(tasks))))
         took_s = time.perf_counter() - begun
         assert done == messages, (done, messages)
         return took_s
@@ -123,7 +120,7 @@ async def _answer(url: str, name: str, settings: list[int]) -> None:
         messages = question["messages"]
         match name:
             case "beacon":
-                return await beacon(url, messages)
+                return await beacon(url, messages, *settings)
             case "pgqueuer":
                 return await pgqueuer(url, messages, *settings)
             case _:
