@@ -4,12 +4,14 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from service.engine.content import Text
+from service.engine.content import File, Text, Video
 from service.engine.process import ExitCause
 from service.engine.protocol import Connected, Hello
 from service.errors import EngineGone, EngineStartFailed, EngineTimeout
@@ -136,6 +138,40 @@ async def test_a_command_past_its_deadline_ends_the_engine_and_all_callers_are_t
     assert (await engine.process.wait()).cause is ExitCause.COMMAND_OVERDUE
     with pytest.raises(EngineGone, match="not running"):
         await engine.process.logout()
+
+
+async def test_a_send_with_a_file_has_the_time_that_its_upload_may_take(spawn: Spawn) -> None:
+    clock = FakeClock()
+    engine = spawn((*MISBEHAVING, "speechless"), clock=clock)
+    await engine.process.start()
+    film = File(sha256="0" * 64, media_type="video/mp4", size_bytes=4 << 20)
+    sending = asyncio.create_task(
+        engine.process.send(
+            token=1,
+            chat="a@b",
+            content=Video(file=film),
+            file=Path("/film"),
+            secret=bytes(32),
+            behind=None,
+            traceparent=None,
+        )
+    )
+
+    def told_more_than(seen: int) -> bool:
+        return len(engine.events) > seen
+
+    async def passes(seconds: int) -> None:
+        for _ in range(0, seconds, 5):
+            await until(lambda: 1.0 in clock.sleeps)
+            await until(partial(told_more_than, len(engine.events)))
+            clock.advance(5)
+
+    await passes(150)  # 90 s, half a minute for the server, and 4 MB at 128 KB/s
+    await until(lambda: 1.0 in clock.sleeps)
+    assert not sending.done()
+    await passes(5)
+    with pytest.raises(EngineTimeout, match="send was not answered within 152 s"):
+        await sending
 
 
 async def test_one_that_hangs_up_and_stays_is_killed(spawn: Spawn) -> None:
