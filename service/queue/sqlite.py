@@ -6,14 +6,13 @@ SQLite 3.7.0 to 3.51.2, which needs two connections that write or checkpoint at 
 
 import asyncio
 import hashlib
-import os
 import sqlite3
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from service.clock import Clock
 from service.errors import StoreFull, StoreUnavailable
@@ -34,18 +33,13 @@ from service.queue.model import (
     SendResult,
     State,
 )
+from service.queue.sqlite_connection import connect, connect_reader
 from service.queue.sqlite_files import BATCH as FILES
 from service.queue.sqlite_source import refuse_carried
 from service.queue.sqlite_transaction import BATCH, Transaction
 from service.queue.sqlite_writer import Committed, Writer, translate
 
 T = TypeVar("T")
-
-BUSY_TIMEOUT_S: Final = 5.0
-"""How long to wait when somebody looks into the file with another program and holds a lock."""
-
-WAL_PAGES: Final = 4000
-"""Pages of 4 KiB in the WAL before a commit also checkpoints: fewer, longer pauses than the default 1000."""
 
 
 class SqliteStore:
@@ -97,28 +91,17 @@ class SqliteStore:
         await writer.start()
         self._writer = writer
         loop = asyncio.get_running_loop()
-        self._reader = await loop.run_in_executor(self._reading, self._connect_reader)
+        self._reader = await loop.run_in_executor(self._reading, connect_reader, self._path)
         self._counts, self._oldest = await writer.submit(lambda t: (t.tallies(), t.oldest_queued_at()))
 
     def _connect_writer(self) -> sqlite3.Connection:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.fchmod(descriptor, 0o600)
-        os.close(descriptor)
-        connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        connection = connect(self._path)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
             migrate(connection)
             refuse_carried(connection, self._account)
         except BaseException:
             connection.close()
             raise
-        return connection
-
-    def _connect_reader(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        connection.execute("PRAGMA query_only = ON")
         return connection
 
     # --- numbers ----------------------------------------------------------------------------------

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Final
 
 from service.errors import StoreMoved, StoreUnavailable
+from service.queue import sqlite_connection
 from service.queue import sqlite_rows as rows
 from service.queue.migrations import migrate
 from service.queue.model import Acquaintance, Cooldown, Cooling, Message, State
 from service.queue.sqlite_files import Files
 from service.queue.sqlite_pacing import Pacing
-
-BUSY_TIMEOUT_S: Final = 5.0
 
 _BEGUN: Final = "SELECT 1 FROM carried WHERE account = ?"
 _BEGIN: Final = "INSERT INTO carried (account, seq) VALUES (?, 0) ON CONFLICT DO NOTHING"
@@ -49,7 +48,10 @@ class Source:
     def __init__(self, path: Path, account: str) -> None:
         self._account = account
         self._connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
+            f"{path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=sqlite_connection.BUSY_TIMEOUT_S,
+            isolation_level=None,
         )
         try:
             self._connection.execute("PRAGMA synchronous = FULL")

@@ -1,18 +1,15 @@
 """What the queue does inside one SQLite transaction. Every statement finds its rows by an index."""
 
-import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from uuid_utils import uuid7
-
 from service.queue import sqlite_rows as rows
 from service.queue import sqlite_search, transitions
+from service.queue.making import made, new_secret
 from service.queue.model import (
-    DEFAULT_TTL_S,
     RETENTION_S,
     Claim,
     Enqueued,
@@ -30,8 +27,6 @@ from service.queue.sqlite_pacing import Pacing
 EARLY_RECEIPT_S: Final = 3600.0
 BATCH: Final = 256
 """Most rows that one transaction promotes, expires or forgets, so that none of them takes long."""
-
-SECRET_BYTES: Final = 32
 
 _BY_ID: Final = f"{rows.SELECT} WHERE account = ? AND id = ?"
 _BY_SEQ: Final = f"{rows.SELECT} WHERE seq = ?"
@@ -128,7 +123,7 @@ class Transaction:
         first = self._of_key(new.idempotency_key)
         if first is not None:
             return Enqueued(first, created=False)
-        return Enqueued(self._insert(_new_message(new, now=now), now=now), created=True)
+        return Enqueued(self._insert(made(new, now=now), now=now), created=True)
 
     def adopt(self, messages: Iterable[Message], *, now: float) -> int:
         """See QueueStore.adopt."""
@@ -186,11 +181,11 @@ class Transaction:
         """See QueueStore.resend."""
         before = self._one(_BY_WHATSAPP_ID, (self._account, whatsapp_id))
         return before and self._changed(
-            transitions.resent(before, secret=_secret(), now=now), before, now=now
+            transitions.resent(before, secret=new_secret(), now=now), before, now=now
         )
 
     def _requeue(self, before: Message, *, now: float) -> Message:
-        return self._changed(transitions.requeued(before, secret=_secret(), now=now), before, now=now)
+        return self._changed(transitions.requeued(before, secret=new_secret(), now=now), before, now=now)
 
     def _changed(self, after: Message | None, before: Message, *, now: float) -> Message:
         return before if after is None else self._save(after, before, now=now)
@@ -242,7 +237,7 @@ class Transaction:
         """See QueueStore.fail."""
         before = self._held(claim)
         after = transitions.failed(
-            before, result=result, error=error, retry_at=retry_at, secret=_secret(), now=now
+            before, result=result, error=error, retry_at=retry_at, secret=new_secret(), now=now
         )
         return self._save(after, before, now=now)
 
@@ -267,7 +262,7 @@ class Transaction:
         before = self.get(message_id)
         if before is None or before.state is not State.UNKNOWN:
             return before
-        return self._save(transitions.resolved(before, secret=_secret(), now=now), before, now=now)
+        return self._save(transitions.resolved(before, secret=new_secret(), now=now), before, now=now)
 
     def _held(self, claim: Claim) -> Message:
         return transitions.held_by(self._one(_BY_SEQ, (claim.message.seq,)), claim)
@@ -388,35 +383,3 @@ def _turn(state: State, *, due_at: float, expires_at: float, now: float) -> tupl
         return "blocked", due_at
     at = min(due_at, expires_at)
     return ("ready" if at <= now else "waiting"), at
-
-
-def _secret() -> bytes:
-    return os.urandom(SECRET_BYTES)
-
-
-def _new_message(new: NewMessage, *, now: float) -> Message:
-    due_at = now if new.not_before is None else new.not_before
-    return Message(
-        seq=0,
-        id=str(uuid7()),
-        chat=new.chat,
-        content=new.content,
-        state=State.QUEUED,
-        priority=new.priority,
-        attempts=0,
-        max_attempts=new.max_attempts,
-        on_unknown=new.on_unknown,
-        accepted_at=now,
-        due_at=due_at,
-        expires_at=max(now, due_at) + DEFAULT_TTL_S if new.expires_at is None else new.expires_at,
-        idempotency_key=new.idempotency_key,
-        traceparent=new.traceparent,
-        secret=_secret(),
-        whatsapp_id=None,
-        sent_at=None,
-        delivered_at=None,
-        read_at=None,
-        finished_at=None,
-        last_result=None,
-        last_error=None,
-    )

@@ -234,7 +234,7 @@ async def test_another_accounts_messages_stay_where_they_are(
 async def test_somebody_who_looks_into_the_file_delays_the_end_and_loses_nothing(
     source: SqliteStore, path: Path, store: QueueStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.queue.sqlite_source.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("service.queue.sqlite_connection.BUSY_TIMEOUT_S", 0.05)
     (kept,) = await keep(source, to(ANN), now=clock.now())
     await source.close()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:

@@ -280,7 +280,7 @@ def _step_in(queue: Transaction) -> None:
 async def test_somebody_elses_lock_is_unavailable_and_changes_nothing(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.queue.sqlite.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("service.queue.sqlite_connection.BUSY_TIMEOUT_S", 0.05)
     registry = CollectorRegistry()
     store = sqlite_store(database, registry)
     await store.open()
