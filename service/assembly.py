@@ -33,9 +33,16 @@ from service.queue.aftermath import Aftermath
 from service.queue.dispatcher import Dispatcher
 from service.queue.files import OutgoingFiles
 from service.queue.metrics import QueueMetrics
+from service.queue.move import left_behind
 from service.queue.outbox import Outbox
-from service.queue.pace.contract import Unpaced
+from service.queue.pace.contract import Pacer, Unpaced
+from service.queue.pace.ears import Ears
+from service.queue.pace.limits import Limits
+from service.queue.pace.metrics import PaceMetrics
+from service.queue.pace.pacer import Paced
+from service.queue.postgres import PostgresStore
 from service.queue.sqlite import SqliteStore
+from service.queue.store import QueueStore
 from service.reconnect.backoff import Backoff
 from service.reconnect.deadlines import DeadlineFile
 from service.reconnect.lease import Lease, LocalLease
@@ -100,18 +107,20 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
     lease = _lease(settings, data, LeaseMetrics(registry, account), clock=clock)
     supervisor = _connection(settings, session, engine, registry, tracer, lease=lease, clock=clock, rng=rng)
     queue_metrics = QueueMetrics(registry, account)
-    store = SqliteStore(data.queue, account=account, metrics=queue_metrics, clock=clock)
+    store = _store(settings, data, queue_metrics, clock=clock)
     await store.open()
     try:
         notebook = Notebook(session.path)
         await Aftermath(store=store, notebook=notebook, clock=clock, metrics=queue_metrics).settle()
+        pacer = _pacer(settings, store, registry, clock=clock, rng=rng)
+        ears = Ears(pacer)
         dispatcher = Dispatcher(
             store=store,
             send=supervisor.send,
             find_message_id=session.find_message_id,
             session_identity=session.identity,
             files=OutgoingFiles(data.path / "outgoing", read=store.file),
-            pacer=Unpaced(),
+            pacer=pacer,
             worker=str(os.getpid()),
             unknown_wait_s=settings.unknown_wait,
             clock=clock,
@@ -131,7 +140,7 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
             pseudonyms=pseudonyms,
             clock=clock,
         )
-        _introduce(supervisor, dispatcher, bot)
+        _introduce(supervisor, dispatcher, bot, ears)
         health = Health(
             clock=clock,
             started_at=clock.now(),
@@ -141,7 +150,8 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
             engine=lambda: supervisor.engine,
             counts=outbox.counts,
             oldest_queued_at=outbox.oldest_queued_at,
-            notes=_notes(settings),
+            held_back=pacer.sentence,
+            notes=_notes(settings, data),
         )
         application = build(
             settings=settings,
@@ -158,13 +168,29 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
             supervisor=supervisor,
             dispatcher=dispatcher,
             bot=bot,
-            chores=_chores(settings, supervisor, registry, clock=clock, rng=rng),
+            chores=_chores(settings, supervisor, registry, clock=clock, rng=rng) | {"ears": ears.run},
             health=health,
             http=application,
             provider=provider,
         )
     finally:
         await store.close()
+
+
+def _store(settings: Settings, data: DataDir, metrics: QueueMetrics, *, clock: Clock) -> QueueStore:
+    if settings.database_url is None:
+        return SqliteStore(data.queue, account=settings.account, metrics=metrics, clock=clock)
+    url = settings.database_url.get_secret_value()
+    return PostgresStore(url, account=settings.account, metrics=metrics, clock=clock)
+
+
+def _pacer(
+    settings: Settings, store: QueueStore, registry: CollectorRegistry, *, clock: Clock, rng: Random
+) -> Pacer:
+    metrics = PaceMetrics(registry, settings.account)
+    if not settings.pacing:
+        return Unpaced()
+    return Paced(limits=Limits.of(settings), store=store, clock=clock, rng=rng, metrics=metrics)
 
 
 def _lease(settings: Settings, data: DataDir, metrics: LeaseMetrics, *, clock: Clock) -> Lease:
@@ -245,7 +271,7 @@ def _chores(
     return chores
 
 
-def _introduce(supervisor: Supervisor, dispatcher: Dispatcher, bot: Bot) -> None:
+def _introduce(supervisor: Supervisor, dispatcher: Dispatcher, bot: Bot, ears: Ears) -> None:
     def on_status(status: Status) -> None:
         if status.state is State.CONNECTED:
             dispatcher.connected()
@@ -259,16 +285,20 @@ def _introduce(supervisor: Supervisor, dispatcher: Dispatcher, bot: Bot) -> None
             case Receipt():
                 dispatcher.receipt(event)
             case MessageReceived():
+                ears.receive(event)
                 bot.receive(event)
 
     supervisor.subscribe(on_status)
     supervisor.listen(on_event)
 
 
-def _notes(settings: Settings) -> tuple[str, ...]:
-    if settings.database_url is None:
-        return ()
-    return (
-        "DATABASE_URL decides which process may connect; "
-        "this version keeps the queue and the session in DATA_DIR only.",
-    )
+def _notes(settings: Settings, data: DataDir) -> tuple[str, ...]:
+    notes = []
+    if settings.database_url is not None:
+        notes.append("This version keeps the session in DATA_DIR only; the queue is in the database.")
+        if left := left_behind(data.queue, settings.account):
+            notes.append(
+                f"{left} messages are left in the queue of DATA_DIR: stop the service and run "
+                "`beacon queue move --to postgres`."
+            )
+    return tuple(notes)

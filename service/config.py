@@ -110,9 +110,9 @@ class Settings(BaseSettings):
     )
     database_url: SecretStr | None = Field(
         None,
-        description="PostgreSQL that decides which of several processes with the same ACCOUNT may connect: "
-        "one, and another within seconds when that one ends. Another machine is spoken to over TLS unless "
-        "`sslmode` in the URL says otherwise. This version keeps queue and session in DATA_DIR.",
+        description="PostgreSQL that keeps the queue, and decides which of several processes with the same "
+        "ACCOUNT may connect: one, and another within seconds when that one ends. Another machine is spoken "
+        "to over TLS unless `sslmode` in the URL says otherwise. Default: the queue is a file in DATA_DIR.",
     )
     whatsapp_proxy: SecretStr | None = Field(
         None, description="Proxy to WhatsApp: http://, https:// or socks5://, user and password allowed."
@@ -184,13 +184,13 @@ class Settings(BaseSettings):
         16,
         ge=1,
         le=100,
-        description="Largest picture, film, sound or document in MB (10^6 bytes), handed in or fetched; it is "
-        "kept with its message.",
+        description="Largest picture, film, sound or document in MB (10^6 bytes), handed in or fetched; it "
+        "is kept with its message.",
     )
     media_private_urls: bool = Field(
         False,
-        description="Whether a message may name a file by a URL inside of this network (loopback, private and "
-        "link-local addresses).",
+        description="Whether a message may name a file by a URL inside of this network (loopback, private "
+        "and link-local addresses).",
     )
     log_format: LogFormat = Field(LogFormat.AUTO, description="auto, json or console.")
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error.")

@@ -47,6 +47,7 @@ class Health:
     heartbeat_age_s     seconds since the dispatcher's loop last turned, None before it has started
     store_trouble       why messages cannot be kept now, None when they can; shown to anybody
     engine              the first frame of the running engine, None without one
+    held_back           what pacing keeps from going out now, and until when; None when nothing
     notes               remarks for the operator; shown to anybody
     shutting_down       set it when a stop was asked for
     """
@@ -59,6 +60,7 @@ class Health:
     engine: Callable[[], Hello | None]
     counts: Callable[[], Mapping[MessageState, int]]
     oldest_queued_at: Callable[[], float | None]
+    held_back: Callable[[], str | None]
     notes: tuple[str, ...] = ()
     heartbeat_limit_s: float = HEARTBEAT_LIMIT_S
     shutting_down: bool = False
@@ -91,6 +93,7 @@ class Health:
             "store": _check("datastore", self.ready()),
             "queue:depth": self._depth(),
             "queue:oldest": self._oldest(now),
+            "queue:pacing": self._pacing(),
             "uptime": _check("system", Answer(Verdict.PASS), value=round(now - self.started_at, 3), unit="s"),
         }
         verdicts = {check["status"] for check in checks.values()}
@@ -124,6 +127,10 @@ class Health:
         counts = self.counts()
         waiting = sum(counts.get(state, 0) for state in LIVE)
         return _check("component", Answer(Verdict.PASS), value=waiting, unit="messages")
+
+    def _pacing(self) -> dict[str, Any]:
+        held = self.held_back()
+        return _check("component", Answer(Verdict.PASS) if held is None else Answer(Verdict.WARN, held))
 
     def _oldest(self, now: float) -> dict[str, Any]:
         oldest = self.oldest_queued_at()

@@ -66,6 +66,7 @@ class Served:
             engine=lambda: None,
             counts=self.outbox.counts,
             oldest_queued_at=self.outbox.oldest_queued_at,
+            held_back=lambda: None,
         )
         application = build(
             settings=self._settings,

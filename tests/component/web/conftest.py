@@ -124,6 +124,7 @@ async def _started(stack: AsyncExitStack, folder: Path, settings: Settings) -> B
         engine=lambda: facts.engine,
         counts=outbox.counts,
         oldest_queued_at=outbox.oldest_queued_at,
+        held_back=lambda: None,
     )
     application = build(
         settings=settings,
