@@ -42,7 +42,7 @@ _ACQUAINTANCE: Final = """
     SELECT first_sent_at, heard_at FROM beacon_acquaintance WHERE account = $1 AND chat = $2"""
 _STRANGERS: Final = """
     SELECT count(*) FROM beacon_acquaintance
-    WHERE account = $1 AND heard_at IS NULL AND first_sent_at >= $2"""
+    WHERE account = $1 AND heard_at IS NULL AND first_sent_at >= $2 AND chat NOT LIKE '%@g.us'"""
 _COOL: Final = """
     INSERT INTO beacon_cooldown (account, cooling, until, times) VALUES ($1, $2, $3, $4)
     ON CONFLICT (account, cooling) DO UPDATE SET until = excluded.until, times = excluded.times"""

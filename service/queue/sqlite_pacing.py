@@ -16,7 +16,8 @@ _HEARD: Final = """
     WHERE heard_at IS NULL OR heard_at < excluded.heard_at"""
 _ACQUAINTANCE: Final = "SELECT first_sent_at, heard_at FROM acquaintance WHERE account = ? AND chat = ?"
 _STRANGERS: Final = """
-    SELECT count(*) FROM acquaintance WHERE account = ? AND heard_at IS NULL AND first_sent_at >= ?"""
+    SELECT count(*) FROM acquaintance
+    WHERE account = ? AND heard_at IS NULL AND first_sent_at >= ? AND chat NOT LIKE '%@g.us'"""
 _COOL: Final = """
     INSERT INTO cooldown (account, cooling, until, times) VALUES (?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET until = excluded.until, times = excluded.times"""

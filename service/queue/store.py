@@ -142,7 +142,7 @@ class QueueStore(Protocol):
         """Take over what another store knows of chats: the earlier first sending, their later word."""
 
     async def strangers_since(self, at: float) -> int:
-        """How many chats that never wrote to us were first written to since that time."""
+        """How many chats that never wrote to us, groups left out, were first written to since that time."""
 
     async def cool(self, cooling: Cooling, cooldown: Cooldown) -> None:
         """Remember a cool-down, in place of an earlier one."""
