@@ -33,10 +33,10 @@ from service.queue.model import Acquaintance, Claim, Message, OnUnknown, Query, 
 from tests.clock import FakeClock
 from tests.component.queue.naive import Entry, NaiveQueue
 from tests.component.queue.support import SETTLINGS, to
-from tests.component.queue.worlds import SqliteWorld, World
+from tests.component.queue.worlds import PostgresWorld, SqliteWorld, World
 from tests.people import ANN, BEN, CLEO
 
-EXAMPLES = int(os.environ.get("BEACON_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("BEACON_EXAMPLES", "30"))
 SETTINGS = settings(
     max_examples=EXAMPLES,
     stateful_step_count=40,
@@ -378,12 +378,19 @@ class Machine(RuleBasedStateMachine):
         assert not later or (due is not None and due <= min(later))
 
 
-class SqliteMachine(Machine):
-    """On a file."""
-
-    def __init__(self) -> None:
-        super().__init__(SqliteWorld())
-
-
+@pytest.mark.timeout(120 + EXAMPLES)
 def test_sqlite_agrees_with_a_naive_queue() -> None:
-    run_state_machine_as_test(SqliteMachine, settings=SETTINGS)
+    class OnSqlite(Machine):
+        def __init__(self) -> None:
+            super().__init__(SqliteWorld())
+
+    run_state_machine_as_test(OnSqlite, settings=SETTINGS)
+
+
+@pytest.mark.timeout(120 + 2 * EXAMPLES)
+def test_postgresql_agrees_with_a_naive_queue(queue_url: str) -> None:
+    class OnPostgres(Machine):
+        def __init__(self) -> None:
+            super().__init__(PostgresWorld(queue_url))
+
+    run_state_machine_as_test(OnPostgres, settings=SETTINGS)
