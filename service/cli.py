@@ -1,11 +1,10 @@
-"""The command line: `beacon run | demo | send | session | settings | policy | doctor`.
+"""The command line: `beacon run | demo | send | queue | session | settings | policy | doctor | migrate`.
 
 Thin; what it calls does the work.
 """
 
 import asyncio
 import json
-import os
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from service import __version__, config
-from service.config import LOOPBACK, LogLevel, Settings
+from service.cli_options import LazyGroup, as_json, at_url, unasked, with_token
+from service.config import LogLevel
 from service.errors import BeaconError, SettingsError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EX_TEMPFAIL = 75
 
 
-class _Program(click.Group):
+class _Program(LazyGroup):
     """Turns an error raised on purpose into its sentence and its exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -38,27 +38,17 @@ class _Program(click.Group):
             ctx.exit(error.exit_code)
 
 
-@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Program,
+    lazy={"queue": "service.queue_commands:queue", "migrate": "service.migration:migrate"},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="beacon")
 def main() -> None:
     """One WhatsApp account, kept connected, with a durable queue and nothing hidden.
 
     Settings come from the environment; `beacon settings` lists them.
     """
-
-
-def _own_url() -> str:
-    """Where `beacon run` listens when started with the same environment."""
-    port = os.environ.get("PORT") or Settings.model_fields["port"].default
-    host = os.environ.get("HOST", "")
-    reachable = LOOPBACK if host in {"", "0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound
-    return f"http://{f'[{reachable}]' if ':' in reachable else reachable}:{port}"
-
-
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object as the last line of stdout.")
-at_url = click.option("--url", default=_own_url, help="The service. Default: this machine, $PORT or 8000.")
-with_token = click.option("--token", envvar="API_TOKEN", help="Its API_TOKEN. Default: $API_TOKEN.")
-unasked = click.option("--yes", is_flag=True, help="Do not ask before doing it.")
 
 
 @main.command()

@@ -2,13 +2,13 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any, Final
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from service.config import LOOPBACK
@@ -20,6 +20,13 @@ ENGINE_TIMEOUT_S: Final = 60.0
 
 POLL_S: Final = 0.25
 
+LONG_TIMEOUT_S: Final = 600.0
+"""For what moves every message of a state."""
+
+PAGE_MESSAGES: Final = 1000
+"""Most messages that one request lists."""
+
+MESSAGES: Final = "/api/v1/messages"
 SESSION: Final = "/api/v1/session"
 
 ARRIVED: Final = frozenset({"delivered", "read"})
@@ -46,11 +53,43 @@ class Remote:
         body = {"to": to, "text": text}
         if idempotency_key is not None:
             body["idempotency_key"] = idempotency_key
-        return self._ask("POST", "/api/v1/messages", body)
+        return self._ask("POST", MESSAGES, body)
 
     def message(self, message_id: str) -> dict[str, Any]:
         """What is known of a message. Raises as `send` does."""
-        return self._ask("GET", f"/api/v1/messages/{message_id}", None)
+        return self._ask("GET", _path(message_id), None)
+
+    def messages(self, *, states: Sequence[str], chat: str | None, limit: int) -> list[dict[str, Any]]:
+        """At most `limit` messages, the latest accepted first. Raises as `send` does."""
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while len(found) < limit:
+            query = [("state", state) for state in states]
+            query += [("limit", str(min(limit - len(found), PAGE_MESSAGES)))]
+            query += [(name, value) for name, value in (("chat", chat), ("cursor", cursor)) if value]
+            page = self._ask("GET", f"{MESSAGES}?{urlencode(query)}", None, expect="messages")
+            found += page["messages"]
+            cursor = page.get("next_cursor")
+            if cursor is None:
+                break
+        return found
+
+    def cancel(self, message_id: str) -> dict[str, Any]:
+        """Take a message back; as it is then. Raises as `send` does."""
+        return self._ask("DELETE", _path(message_id), None)
+
+    def ask_for(self, message_id: str, wish: str) -> dict[str, Any]:
+        """Have a message retried, held or released (`wish`); as it is then. Raises as `send` does."""
+        return self._ask("POST", f"{_path(message_id)}/{wish}", {})
+
+    def retry_dead(self) -> int:
+        """Have every dead message tried again; how many. Raises as `send` does."""
+        answer = self._ask("POST", f"{MESSAGES}/retry-dead", {}, expect="requeued", timeout_s=LONG_TIMEOUT_S)
+        return int(answer["requeued"])
+
+    def stats(self) -> dict[str, Any]:
+        """Messages by state, and since when the oldest waits. Raises as `send` does."""
+        return self._ask("GET", "/api/v1/queue", None, expect="counts")
 
     def wait(
         self,
@@ -138,6 +177,10 @@ class Remote:
         except (OSError, ValueError, LookupError, TypeError):
             sentence = f"HTTP {error.code} {error.reason}"
         return ApiRefused(f"{self.url}: {sentence}")
+
+
+def _path(message_id: str) -> str:
+    return f"{MESSAGES}/{quote(message_id, safe='')}"
 
 
 def _reason(error: Exception) -> str:

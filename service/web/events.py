@@ -16,9 +16,10 @@ from aiohttp_sse import EventSourceResponse, sse_response
 import service
 from service.clock import Clock
 from service.web import limits, problem
+from service.web.messages import queue_out
 from service.web.metrics import WebMetrics
 from service.web.ports import Connection, Outbox
-from service.web.schemas import EventOut, QueueOut, ServiceOut, rfc3339, rfc3339_or_none
+from service.web.schemas import EventOut, ServiceOut, rfc3339
 from service.web.session import session_out
 
 GAP_S: Final = 0.2
@@ -91,10 +92,7 @@ class Events:
             at=rfc3339(self._clock.now()),
             service=ServiceOut(version=service.__version__, started_at=rfc3339(self._started_at)),
             session=session_out(self._connection.status),
-            queue=QueueOut(
-                counts=dict(self._outbox.counts()),
-                oldest_queued_at=rfc3339_or_none(self._outbox.oldest_queued_at()),
-            ),
+            queue=queue_out(self._outbox),
         )
 
     def _wake(self) -> None:

@@ -29,14 +29,17 @@ from service.web.schemas import (
     BatchOut,
     MessageOut,
     PageOut,
+    QueueOut,
     RequeuedOut,
     field_errors,
+    rfc3339_or_none,
     shown,
 )
 from service.web.upload import FORM
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 MESSAGES: Final = "/api/v1/messages"
+QUEUE: Final = "/api/v1/queue"
 
 _ID: Final = "{id:(?!retry-dead$)[^/]+}"
 """Else `retry-dead` would answer to GET, as a message that is not kept."""
@@ -58,6 +61,7 @@ class Messages:
             web.post(f"{MESSAGES}/retry-dead", self.retry_dead),
             web.get(f"{MESSAGES}/{_ID}", self.get),
             web.delete(f"{MESSAGES}/{_ID}", self.cancel),
+            web.get(QUEUE, self.stats),
             web.post(f"{MESSAGES}/{{id}}/retry", self.retry),
             web.post(f"{MESSAGES}/{{id}}/hold", self.hold),
             web.post(f"{MESSAGES}/{{id}}/release", self.release),
@@ -111,6 +115,10 @@ class Messages:
         answer = RequeuedOut(requeued=await self._outbox.requeue_dead())
         return web.json_response(text=answer.model_dump_json())
 
+    async def stats(self, _: web.Request) -> web.Response:
+        """200 with how many messages there are in each state."""
+        return web.json_response(text=queue_out(self._outbox).model_dump_json())
+
     async def _asked(
         self,
         request: web.Request,
@@ -149,6 +157,11 @@ class Messages:
             return await self._outbox.enqueue([draft.message for draft in given])
         except InvalidInput as fault:
             raise from_inputs(told_all(fault, given)) from None
+
+
+def queue_out(outbox: Outbox) -> QueueOut:
+    """The queue in numbers, as the API and the live stream show it."""
+    return QueueOut(counts=dict(outbox.counts()), oldest_queued_at=rfc3339_or_none(outbox.oldest_queued_at()))
 
 
 _NOT_FOR_A_BATCH: Final = "is for a single message; in a batch give each message its own idempotency_key"

@@ -19,7 +19,7 @@ from service.queue.model import State as MessageState
 from service.web import limits
 from service.web.contents import KINDS, BatchIn
 from service.web.listing import DEFAULT_LIMIT
-from service.web.messages import IDEMPOTENCY_KEY, MESSAGES
+from service.web.messages import IDEMPOTENCY_KEY, MESSAGES, QUEUE
 from service.web.probes import CONTENT_TYPE as HEALTH
 from service.web.problem import CONTENT_TYPE as PROBLEM
 from service.web.schemas import (
@@ -32,6 +32,7 @@ from service.web.schemas import (
     PairIn,
     PairOut,
     ProblemOut,
+    QueueOut,
     RequeuedOut,
     SessionOut,
 )
@@ -155,6 +156,7 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", f"{MESSAGES}/{{id}}/retry"): _wish("Try a dead, expired or held message again"),
     ("POST", f"{MESSAGES}/{{id}}/hold"): _wish("Let a queued message wait until it is released"),
     ("POST", f"{MESSAGES}/{{id}}/release"): _wish("Let a held message go out"),
+    ("GET", QUEUE): Operation("messages", "How many messages there are in each state", {JSON: QueueOut}),
     ("GET", SESSION): Operation("session", "Where the connection to WhatsApp is", {JSON: SessionOut}),
     ("GET", f"{SESSION}/qr.svg"): _picture("The code to scan, as SVG", "image/svg+xml"),
     ("GET", f"{SESSION}/qr.png"): _picture("The code to scan, as PNG", "image/png"),
@@ -207,6 +209,7 @@ _MODELS: Final[tuple[tuple[type[BaseModel], JsonSchemaMode], ...]] = (
             PageOut,
             PairOut,
             ProblemOut,
+            QueueOut,
             RequeuedOut,
             SessionOut,
         )

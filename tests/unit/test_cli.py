@@ -90,3 +90,17 @@ def test_send_refuses_a_url_that_is_none() -> None:
     code, _, err = invoke("send", "+12025550101", "hello", "--url", "file:///etc/passwd")
     assert code == 65
     assert "url: file:///etc/passwd: must begin with http:// or https://" in err
+
+
+def test_a_retry_is_of_one_message_or_of_all_dead_ones() -> None:
+    for arguments in ((), ("0199", "--dead")):
+        code, _, err = invoke("queue", "retry", *arguments)
+        assert code == 2
+        assert "give either the ID of a message or --dead" in err
+
+
+def test_a_command_of_another_module_is_listed_and_found() -> None:
+    assert "migrate" in invoke("--help")[1]
+    assert "move" in invoke("queue", "--help")[1]
+    assert invoke("queue", "move", "--help")[0] == 0
+    assert invoke("queue", "moove")[0] == 2

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from click import Context
+
 from service import settings_table
 from service.cli import main
 from service.config import Settings
@@ -31,7 +33,9 @@ def test_every_setting_has_a_meaning_and_a_row_of_four_cells() -> None:
 
 
 def test_every_command_is_described() -> None:
-    assert set(re.findall(r"^\| `beacon (\w+)", README, re.MULTILINE)) == set(main.commands)
+    assert set(re.findall(r"^\| `beacon (\w+)", README, re.MULTILINE)) == set(
+        main.list_commands(Context(main))
+    )
 
 
 def test_every_state_of_a_message_is_explained() -> None:
