@@ -264,7 +264,10 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def requeue_dead(self) -> None:
+        dead = [entry for entry in self.naive.entries if entry.state is State.DEAD]
         assert self.do(self.store.requeue_dead(now=self.now)) == self.naive.requeue_dead()
+        for entry in dead:
+            self.agrees(entry, self.do(self.store.get(entry.id)), new_secret=True)
 
     @rule(
         states=st.frozensets(st.sampled_from(State), max_size=4),
