@@ -23,8 +23,6 @@ NEXT_DUE: Final = """
 UNKNOWNS: Final = f"{rows.SELECT} WHERE m.account = $1 AND m.state = 'unknown' ORDER BY m.seq"
 ORPHANS: Final = f"""
     {rows.SELECT} WHERE m.account = $1 AND m.state = 'sending' AND m.worker <> $2 ORDER BY m.chat, m.seq"""
-FIND: Final = f"""
-    {rows.SELECT} WHERE m.account = $1 AND m.seq < $2 ORDER BY m.seq DESC LIMIT $3"""
 FIND_CHAT: Final = f"""
     {rows.SELECT} WHERE m.account = $1 AND m.seq < $2 AND m.chat = $4 ORDER BY m.seq DESC LIMIT $3"""
 FIND_STATES: Final = f"""
@@ -45,10 +43,10 @@ _WHERE_DEAD: Final = f"""
     SELECT seq, chat FROM beacon_message WHERE account = $1 AND state = 'dead' AND seq > $2
     ORDER BY seq LIMIT {BATCH}"""  # noqa: S608
 _BY_SEQ: Final = f"""
-    {rows.SELECT} WHERE m.account = $1 AND m.seq = ANY ($2::bigint[]) ORDER BY m.seq FOR UPDATE"""
+    {rows.SELECT} WHERE $1::text IS NOT NULL AND m.seq = ANY ($2::bigint[]) ORDER BY m.seq FOR UPDATE"""
 
 _FORGET: Final = f"""
-    DELETE FROM beacon_message WHERE account = $1 AND seq IN (
+    DELETE FROM beacon_message WHERE seq IN (
         SELECT seq FROM beacon_message WHERE account = $1 AND state = $2 AND finished_at <= $3
         ORDER BY finished_at LIMIT {BATCH} FOR UPDATE SKIP LOCKED)
     RETURNING file"""  # noqa: S608
@@ -164,10 +162,8 @@ async def find(connection: asyncpg.Connection, account: str, query: Query) -> Pa
     values = [account, before, query.limit + 1]
     if query.chat is not None:
         found = await connection.fetch(FIND_CHAT, *values, query.chat)
-    elif query.states:
-        found = await connection.fetch(FIND_STATES, *values, sorted(query.states))
     else:
-        found = await connection.fetch(FIND, *values)
+        found = await connection.fetch(FIND_STATES, *values, sorted(query.states or State))
     messages = [rows.message(row) for row in found]
     more = len(messages) > query.limit
     return Page(messages[: query.limit], messages[query.limit - 1].seq if more else None)

@@ -41,8 +41,8 @@ PICK_FAIR: Final = _PICK.format(order="lane.seq")
 """$2 workers, $3 how many, $4 now. A NULL tells that lanes have become due that still wait."""
 
 PROMOTE: Final = f"""
-    UPDATE beacon_lane SET turn = 'ready' WHERE (account, chat) IN (
-        SELECT account, chat FROM beacon_lane WHERE account = $1 AND turn = 'waiting' AND due_at <= $2
+    UPDATE beacon_lane SET turn = 'ready' WHERE (chat, account) IN (
+        SELECT chat, account FROM beacon_lane WHERE account = $1 AND turn = 'waiting' AND due_at <= $2
         ORDER BY due_at, priority DESC, seq LIMIT {BATCH} FOR UPDATE SKIP LOCKED)"""  # noqa: S608
 
 LINES: Final = f"""

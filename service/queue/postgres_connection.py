@@ -17,17 +17,19 @@ DEADLINE_S: Final = 5.0
 """How long a caller waits at most for a database that does not answer."""
 
 _SETTINGS: Final = """
-    SET plan_cache_mode = force_generic_plan;
-    SET enable_seqscan = off;
+    SET plan_cache_mode = force_custom_plan;
     SET jit = off;
     SET lock_timeout = '4s';
     SET statement_timeout = '30s';
     SET idle_in_transaction_session_timeout = '10s';
     SELECT set_config('synchronous_commit', 'on', false)
-    WHERE current_setting('synchronous_commit') = 'off'"""
+    WHERE current_setting('synchronous_commit') = 'off';
+    SELECT set_config(name, 'off', false) FROM pg_settings
+    WHERE name IN ('enable_seqscan', 'enable_bitmapscan', 'enable_hashjoin', 'enable_mergejoin',
+                   'enable_material', 'enable_memoize', 'enable_sort', 'enable_incremental_sort')"""
 """A queue's tables grow and shrink faster than statistics follow: every statement has an index, and its plan
-must not be the one that was best for an empty table. A process that was stopped in the middle of a
-transaction loses its locks. Accepted means kept, whatever the server's default is."""
+must not be one for an empty table. A process that was stopped in the middle of a transaction loses its
+locks. Accepted means kept, whatever the server's default is."""
 
 
 async def connect(url: str) -> asyncpg.Connection:

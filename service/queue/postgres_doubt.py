@@ -23,8 +23,8 @@ _STATUS: Final = "SELECT txid_status($1)"
 _END: Final = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE backend_xid::text = ($1::bigint % 4294967296)::text"""
-_BY_SEQ: Final = f"{rows.SELECT} WHERE m.account = $1 AND m.seq = ANY ($2::bigint[]) FOR UPDATE"
-_REMOVE: Final = "DELETE FROM beacon_message WHERE account = $1 AND seq = ANY ($2::bigint[])"
+_BY_SEQ: Final = f"{rows.SELECT} WHERE $1::text IS NOT NULL AND m.seq = ANY ($2::bigint[]) FOR UPDATE"
+_REMOVE: Final = "DELETE FROM beacon_message WHERE $1::text IS NOT NULL AND seq = ANY ($2::bigint[])"
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ _HELD: Final = f"""
     SELECT {rows.columns("m")},
            early.whatsapp_id AS early_id, early.state AS early_state, early.at AS early_at
     FROM unnest($2::bigint[], $3::text[]) AS claim (seq, whatsapp_id)
-    JOIN beacon_message AS m ON m.account = $1 AND m.seq = claim.seq
+    JOIN beacon_message AS m ON m.seq = claim.seq
     LEFT JOIN beacon_early_receipt AS early
         ON early.account = $1 AND early.whatsapp_id = claim.whatsapp_id
     FOR UPDATE OF m"""  # noqa: S608

@@ -40,6 +40,11 @@ AGAIN: Final = 5
 ASK_AGAIN_S: Final = 0.05
 KNOWN_CHATS: Final = 100_000
 
+PLAN_AGAIN: Final = (256, 4096)
+"""After how many messages moved plans are made anew, twice as many each time, and at most: a plan made while
+the tables were empty takes any index for as good as another. Planning every statement each time it is used
+would cost more than executing it."""
+
 _IN_THE_WAY: Final = (Moved, asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
@@ -47,6 +52,25 @@ _IN_THE_WAY: Final = (Moved, asyncpg.DeadlockDetectedError, asyncpg.Serializatio
 class _Job:
     operation: Operation
     answer: asyncio.Future[Any]
+
+
+class _Plans:
+    """When the connection's plans are to be made anew."""
+
+    def __init__(self) -> None:
+        self._moved = 0
+        self._after = PLAN_AGAIN[0]
+
+    def moved(self, messages: int) -> None:
+        """So many were moved."""
+        self._moved += messages
+
+    def statement(self) -> str:
+        """What to execute first."""
+        if self._moved < self._after:
+            return ""
+        self._moved, self._after = 0, min(2 * self._after, PLAN_AGAIN[1])
+        return "DISCARD PLANS;"
 
 
 class _CommitUnanswered(Exception):
@@ -77,11 +101,12 @@ class Writer:
         self._doubt: Doubt | None = None
         self._settled: dict[int, Message] = {}
         self._acquainted: set[str] = set()
+        self._plans = _Plans()
 
     async def start(self) -> None:
         """Connect. Raises what connecting raises, TimeoutError too."""
         async with asyncio.timeout(self._deadline_s):
-            self._connection = await self._connect()
+            await self._begin()
         self._running = asyncio.create_task(self._run(), name="queue-writer")
 
     async def submit(self, operation: Operation) -> Any:
@@ -200,11 +225,10 @@ class Writer:
     async def _transaction(self, operations: Sequence[Operation]) -> Sequence[Any]:
         connection = await self._connected()
         locks = ",".join(map(str, receipt_locks(self._account, whatsapp_ids(operations))))
-        await connection.execute(
-            f"BEGIN; SELECT pg_advisory_xact_lock(key) FROM unnest('{{{locks}}}'::bigint[]) AS key"  # noqa: S608 -- numbers
-            if locks
-            else "BEGIN"
-        )
+        begin = f"{self._plans.statement()} BEGIN;"
+        if locks:
+            begin += f"SELECT pg_advisory_xact_lock(key) FROM unnest('{{{locks}}}'::bigint[]) AS key"  # noqa: S608
+        await connection.execute(begin)
         transaction = Transaction(
             connection,
             account=self._account,
@@ -230,17 +254,25 @@ class Writer:
         if len(self._acquainted) > KNOWN_CHATS:
             self._acquainted.clear()
         self._acquainted.update(met)
+        self._plans.moved(sum(committed.moves.values()))
         self._on_commit(committed)
 
     # --- the connection ---------------------------------------------------------------------------
 
     async def _connected(self) -> asyncpg.Connection:
         """A connection; whatever was in doubt before is resolved."""
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await self._connect()
+        connection = await self._begin()
         if self._doubt is not None and self._doubt.told:
-            await self._resolve(self._doubt)
-        return self._connection
+            await self._resolve(self._doubt, connection)
+        return connection
+
+    async def _begin(self) -> asyncpg.Connection:
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            connection = self._connection = await self._connect()
+            await connection.execute("SET plan_cache_mode = force_generic_plan")
+            self._plans = _Plans()
+        return connection
 
     async def _looked_up(self) -> Sequence[Any] | None:
         """The answers of what is in doubt, None when it did not happen. Asks until the deadline."""
@@ -248,9 +280,7 @@ class Writer:
         assert doubt is not None
         while True:
             with suppress(*TROUBLE):
-                if self._connection is None or self._connection.is_closed():
-                    self._connection = await self._connect()
-                took = await doubt.took(self._connection)
+                took = await doubt.took(await self._begin())
                 if took is not None:
                     self._doubt = None
                     log.warning("queue.commit_looked_up", took=took)
@@ -259,12 +289,11 @@ class Writer:
                     return doubt.answers if took else None
             await asyncio.sleep(ASK_AGAIN_S)
 
-    async def _resolve(self, doubt: Doubt) -> None:
-        assert self._connection is not None
-        took = await doubt.took(self._connection)
+    async def _resolve(self, doubt: Doubt, connection: asyncpg.Connection) -> None:
+        took = await doubt.took(connection)
         while took is None:
             await asyncio.sleep(ASK_AGAIN_S)
-            took = await doubt.took(self._connection)
+            took = await doubt.took(connection)
         self._doubt = None
         log.warning("queue.commit_looked_up", took=took, too_late=True)
         if took:
