@@ -30,7 +30,7 @@ TILES: Final[tuple[tuple[MessageState, str, str], ...]] = (
     (MessageState.SENT, "Sent", "one tick: the server has it"),
     (MessageState.DELIVERED, "Delivered", "two ticks: the phone has it"),
     (MessageState.READ, "Read", "blue ticks"),
-    (MessageState.HELD, "Held", "outcome unknown, a person decides"),
+    (MessageState.HELD, "Held", "waits for somebody to decide"),
     (MessageState.DEAD, "Dead", "given up; see its last error"),
     (MessageState.EXPIRED, "Expired", "not sent in time"),
     (MessageState.CANCELLED, "Cancelled", "taken back before it left"),

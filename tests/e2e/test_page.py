@@ -15,7 +15,7 @@ from service.config import Settings
 from service.engine.content import Text
 from service.errors import EngineRefused
 from service.queue.metrics import QueueMetrics
-from service.queue.model import NewMessage, State
+from service.queue.model import NewMessage, SendResult, State
 from service.queue.outbox import Outbox
 from service.queue.sqlite import SqliteStore
 from service.telemetry.registry import build_registry
@@ -97,6 +97,13 @@ class Served:
         assert claim is not None
         await self.store.complete(claim, whatsapp_id="3EB0AA", now=now)
         await self.store.receive(["3EB0AA"], state=State.DELIVERED, at=now, now=now)
+
+    async def give_up_one(self) -> None:
+        """What the dispatcher does with a message that can never be sent."""
+        now = self.clock.now()
+        claim = await self.store.claim(worker="test", now=now)
+        assert claim is not None
+        await self.store.fail(claim, result=SendResult.PERMANENT, error="refused", retry_at=None, now=now)
 
 
 Serve = Callable[..., Awaitable[Served]]
@@ -232,6 +239,35 @@ async def test_logging_out_needs_a_second_press_and_restarting_does_not(
         await surely.click()
         await expect(surely).to_be_hidden()
         assert served.connection.asked == ["restart", "logout"]
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_who_looks_can_decide_about_dead_and_held_messages(
+    serve: Serve, chromium: Browser, size: str
+) -> None:
+    served = await serve()
+    async with page(chromium, size=size) as shown:
+        await shown.goto(served.url)
+        undecided = shown.locator("#undecided")
+        await expect(shown.locator("#count-queued")).to_have_text("0")
+        await expect(undecided).to_be_hidden()
+
+        kept = [one.message.id for one in await served.outbox.enqueue([ANN] * 3)]
+        await served.give_up_one()
+        for message_id in kept[1:]:
+            await served.outbox.hold(message_id)
+        rows = undecided.get_by_role("listitem")
+        await expect(rows).to_have_count(3)
+        await expect(rows.last).to_contain_text("4915123456789 text, dead: refused")
+        await no_sideways_scrolling(shown)
+
+        await rows.last.get_by_role("button", name="Try again").click()
+        await expect(shown.locator("#count-queued")).to_have_text("1")
+        await rows.first.get_by_role("button", name="Take back").click()
+        await expect(shown.locator("#count-cancelled")).to_have_text("1")
+        await rows.first.get_by_role("button", name="Send").click()
+        await expect(shown.locator("#count-queued")).to_have_text("2")
+        await expect(undecided).to_be_hidden()
 
 
 async def test_a_question_that_the_state_has_answered_goes_away(serve: Serve, chromium: Browser) -> None:

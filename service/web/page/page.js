@@ -6,6 +6,8 @@ const RETRY_MS = { first: 1_000, most: 10_000 };
 const HISTORY_S = 300;
 const GONE_OUT = ["sent", "delivered", "read"];
 const WAITING = ["queued", "sending", "unknown"];
+const UNDECIDED = ["dead", "held"];
+const LISTED = 20;
 
 const byId = (id) => document.getElementById(id);
 const page = {
@@ -13,6 +15,7 @@ const page = {
   offset: 0, // the service's clock minus ours, in ms
   depths: [], // [seconds, messages waiting], oldest first
   gone: [], // [seconds, messages gone out], last minute
+  undecided: "0", // how many are dead and held, as they were listed last
 };
 
 // --- words ---------------------------------------------------------------------------------------
@@ -91,6 +94,52 @@ function showQueue(queue) {
     shown.parentElement.dataset.zero = count === 0 ? "yes" : "no";
   }
   say("waiting", number(total(queue.counts, WAITING)));
+  const undecided = UNDECIDED.map((state) => queue.counts[state] ?? 0).join("+");
+  if (undecided !== page.undecided) {
+    page.undecided = undecided;
+    list();
+  }
+}
+
+// --- messages that wait for somebody ------------------------------------------------------------------
+
+async function list() {
+  const waiting = total(page.last.queue.counts, UNDECIDED);
+  byId("undecided").hidden = waiting === 0;
+  if (waiting === 0) return;
+  const query = `state=${UNDECIDED.join(",")}&limit=${LISTED}`;
+  const said = await ask("GET", `/api/v1/messages?${query}`, undefined, "undecided-error");
+  if (said === null) return;
+  byId("undecided-list").replaceChildren(...said.messages.map(row));
+  byId("undecided-more").hidden = waiting <= said.messages.length;
+  say("undecided-more", `and ${number(waiting - said.messages.length)} more: beacon queue list`);
+}
+
+function row(message) {
+  const item = document.createElement("li");
+  const words = document.createElement("p");
+  const chat = document.createElement("b");
+  chat.textContent = message.to.replace("@s.whatsapp.net", "");
+  words.append(chat, ` ${message.type}, ${message.state}: ${message.last_error ?? "held by hand"}`);
+  item.append(words);
+  const path = `/api/v1/messages/${message.id}`;
+  if (message.state === "dead") item.append(choice("Try again", "POST", `${path}/retry`));
+  else item.append(choice("Send", "POST", `${path}/release`), choice("Take back", "DELETE", path));
+  return item;
+}
+
+function choice(label, method, path) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "quiet";
+  button.textContent = label;
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    const said = await ask(method, path, method === "POST" ? {} : undefined, "undecided-error");
+    if (said !== null) button.closest("li").remove(); // the stream tells the counts
+    else button.disabled = false;
+  });
+  return button;
 }
 
 // --- what time changes -------------------------------------------------------------------------------
@@ -189,12 +238,12 @@ function follow() {
 // --- what a person asks for ------------------------------------------------------------------------------
 
 // Returns what Beacon answered, or null after showing why not in the element with the id `error`.
-async function ask(path, body, error) {
+async function ask(method, path, body, error) {
   byId(error).hidden = true;
   let problem = "Beacon did not answer. Try again.";
   try {
-    const answer = await fetch(`/api/v1/session/${path}`, {
-      method: "POST",
+    const answer = await fetch(path, {
+      method,
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(body),
     });
@@ -213,14 +262,14 @@ async function pair(event) {
   event.preventDefault();
   const button = event.target.querySelector("button");
   button.disabled = true;
-  const said = await ask("pair", { phone: byId("phone").value.trim() }, "pair-error");
+  const said = await ask("POST", "/api/v1/session/pair", { phone: byId("phone").value.trim() }, "pair-error");
   if (said !== null) showCode(said.code);
   button.disabled = false;
 }
 
 async function control(event, path) {
   event.target.disabled = true;
-  const said = await ask(path, {}, "control-error");
+  const said = await ask("POST", `/api/v1/session/${path}`, {}, "control-error");
   if (said !== null) showSession(said);
   event.target.disabled = false;
 }
