@@ -32,8 +32,9 @@ from service.queue.move import Moved, left_behind, move
 from service.queue.sqlite import SqliteStore
 from service.queue.store import QueueStore
 from tests.clock import FakeClock
-from tests.component.queue.conftest import ACCOUNT
-from tests.component.queue.moves_until_killed import sqlite_store
+from tests.component.postgres import Postgres
+from tests.component.queue.conftest import ACCOUNT, STORES
+from tests.component.queue.moves_until_killed import sqlite_store, store_at
 from tests.component.queue.support import claimed, keep, to
 from tests.people import ANN, BEN, CLEO
 
@@ -321,17 +322,25 @@ async def test_killed_around_any_step_and_run_again_nothing_is_lost_or_doubled(
 KILLS = int(os.environ.get("BEACON_KILLS", "5"))
 
 
+@pytest.fixture(params=STORES)
+async def target(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Path or URL of an empty store."""
+    if request.param == "sqlite":
+        return str(tmp_path / "target.db")
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.url(await postgres.create())
+
+
 @pytest.mark.timeout(120 + 5 * KILLS)
 async def test_killed_with_sigkill_at_random_and_run_again_nothing_is_lost_or_doubled(
-    source: SqliteStore, path: Path, tmp_path: Path, clock: FakeClock
+    source: SqliteStore, path: Path, target: str, clock: FakeClock
 ) -> None:
     rng = Random(7)
     before = await fill(source, clock)
-    for i in range(20 * KILLS):
+    for i in range(10 * KILLS):
         before += await keep(source, *(to(f"1555{j:07}", f"{i}") for j in range(10)), now=clock.now())
     await source.close()
 
-    target = tmp_path / "target.db"
     for _ in range(KILLS):
         with run(path, target) as process:
             assert process.stdout is not None
@@ -344,7 +353,7 @@ async def test_killed_with_sigkill_at_random_and_run_again_nothing_is_lost_or_do
     assert process.returncode == 0
     assert last == "queue.db.moved"
 
-    store = sqlite_store(target, clock)
+    store = store_at(target, clock)
     await store.open()
     try:
         assert await everything(store) == as_kept(before)
@@ -352,9 +361,9 @@ async def test_killed_with_sigkill_at_random_and_run_again_nothing_is_lost_or_do
         await store.close()
 
 
-def run(path: Path, target: Path) -> subprocess.Popen[str]:
+def run(path: Path, target: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.component.queue.moves_until_killed", str(path), str(target)],
+        [sys.executable, "-m", "tests.component.queue.moves_until_killed", str(path), target],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
