@@ -13,7 +13,6 @@ from typing import Final
 import structlog
 
 from service.clock import Clock
-from service.config import Settings
 from service.queue.address import is_group
 from service.queue.model import Acquaintance, Cooling, Message
 from service.queue.pace.bucket import TokenBucket
@@ -27,7 +26,7 @@ from service.queue.pace.metrics import PaceMetrics, Reason
 from service.queue.pace.quiet import quiet_for_s
 from service.queue.pace.strangers import Strangers, meetings
 
-__all__ = ["Paced", "Pacer", "Unpaced", "pacer_for"]
+__all__ = ["Paced", "Pacer", "Unpaced"]
 
 log = structlog.get_logger(__name__)
 
@@ -62,15 +61,6 @@ _HELD: Final = {
     Reason.STRANGERS_BUDGET: "As many new people were written to as NEW_CHATS_PER_DAY allows: the next one "
     "waits until {until}.",
 }
-
-
-def pacer_for(
-    settings: Settings, *, store: Remembers, clock: Clock, rng: Random, metrics: PaceMetrics
-) -> Pacer:
-    """The pacer that the settings ask for."""
-    if not settings.pacing:
-        return Unpaced()
-    return Paced(limits=Limits.of(settings), store=store, clock=clock, rng=rng, metrics=metrics)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,9 @@ from service.queue.pace import table
 from service.queue.pace.cooldowns import COURSES
 from service.queue.pace.limits import Limits
 from service.queue.pace.metrics import OF_THE_ACCOUNT, PaceMetrics, Reason
-from service.queue.pace.pacer import Unpaced, pacer_for
-from tests.clock import FakeClock
+from service.queue.pace.pacer import Unpaced
 from tests.unit.queue.messages import message
-from tests.unit.queue.pacing import ANYTHING, Account, Notebook, stranger
+from tests.unit.queue.pacing import ANYTHING, Account, stranger
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "pacing.md").read_text()
 
@@ -62,18 +61,12 @@ def test_every_series_is_there_from_the_start() -> None:
     assert account.metric("tokens") == 7
 
 
-async def test_switched_off_everything_goes_at_once_and_the_gauges_say_nothing() -> None:
-    clock, registry, account = FakeClock(), CollectorRegistry(), Account()
-    pacer = pacer_for(
-        Settings(pacing=False),
-        store=Notebook(away=True),
-        clock=clock,
-        rng=account.rng,
-        metrics=PaceMetrics(registry, "default"),
-    )
-    assert isinstance(pacer, Unpaced)
+async def test_without_pacing_everything_goes_at_once_and_the_gauges_say_nothing() -> None:
+    registry = CollectorRegistry()
+    PaceMetrics(registry, "default")
+    pacer = Unpaced()
     await pacer.open()
-    await pacer.heard(stranger(1), (), clock.now())
+    await pacer.heard(stranger(1), (), 1.0)
     for _ in range(1000):
         assert pacer.ready_in_s() == 0
         assert await pacer.not_before(message()) is None
@@ -84,21 +77,12 @@ async def test_switched_off_everything_goes_at_once_and_the_gauges_say_nothing()
     assert left != left, "NaN"
 
 
-async def test_as_it_comes_a_first_alert_goes_at_once_and_an_eleventh_stranger_waits() -> None:
-    notebook, clock, registry = Notebook(), FakeClock(), CollectorRegistry()
-    account = Account()
-    pacer = pacer_for(
-        Settings(pacing=True),
-        store=notebook,
-        clock=clock,
-        rng=account.rng,
-        metrics=PaceMetrics(registry, "default"),
-    )
-    await pacer.open()
+async def test_as_it_comes_ten_strangers_are_met_a_day_and_the_next_one_waits() -> None:
+    account = Account(Limits.of(Settings()), rests_s=0)
+    await account.pacer.open()
     for number in range(10):
-        assert pacer.ready_in_s() == 0
-        assert await pacer.not_before(replace(message(), id=str(number), chat=stranger(number))) is None
-        clock.advance(130)
-    until = await pacer.not_before(replace(message(), id="11", chat=stranger(11)))
-    assert until is not None
-    assert pacer.sentence() is not None
+        assert account.pacer.ready_in_s() == 0
+        assert await account.try_to_send(stranger(number)) is None
+        account.clock.advance(130)
+    assert await account.try_to_send(stranger(10)) is not None
+    assert account.pacer.sentence() is not None
