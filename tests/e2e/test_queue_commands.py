@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.process import Beacon, beacon, environment, run_to_end
+from tests.e2e.test_no_network import NOWHERE
+from tests.e2e.test_send import port_of
 from tests.people import ANN, BEN
 
 TOKEN = "correct-horse-battery"
@@ -16,15 +18,14 @@ TOKEN = "correct-horse-battery"
 @pytest.fixture
 async def running(tmp_path: Path) -> AsyncIterator[Beacon]:
     """A service without WhatsApp: what it is given waits."""
-    env = {"API_TOKEN": TOKEN, "HOST": "127.0.0.1", "WHATSAPP_PROXY": "http://127.0.0.1:1"}
+    env = {**NOWHERE, "API_TOKEN": TOKEN, "HOST": "127.0.0.1"}
     async with beacon(tmp_path, env=env, headers={"Authorization": f"Bearer {TOKEN}"}) as service:
         yield service
 
 
 async def queue(service: Beacon, *arguments: str, code: int = 0) -> str:
     """What `beacon queue ARGUMENTS` says, on stderr when it fails."""
-    async with service.http.get("/livez") as answer:
-        env = environment(api_token=TOKEN, port=str(answer.url.port))
+    env = environment(api_token=TOKEN, port=await port_of(service.http))
     ended, out, err = await run_to_end("queue", *arguments, env=env)
     assert ended == code, out + err
     return err if code else out

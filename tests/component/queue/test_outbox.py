@@ -1,13 +1,15 @@
 """The queue as the rest of the service sees it."""
 
+import hashlib
+
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
 from service.engine.content import Text
-from service.errors import InvalidInput, StoreFull
+from service.errors import InputTooLarge, InvalidInput, StoreFull
 from service.queue.metrics import QueueMetrics
-from service.queue.model import NewMessage, State
+from service.queue.model import NewMessage, Query, SendResult, State
 from service.queue.outbox import Outbox
 from service.queue.store import QueueStore
 from tests.clock import FakeClock
@@ -86,3 +88,66 @@ async def test_what_the_store_cannot_keep_is_counted_as_rejected(
     with pytest.raises(StoreFull):
         await outbox.enqueue([to(ANN), to(BEN)])
     assert value(registry, "whatsapp_queue_enqueued_total", outcome="rejected") == 2
+
+
+async def test_every_fault_of_a_batch_is_told_and_a_size_is_told_as_such(outbox: Outbox) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        await outbox.enqueue([to(ANN, ""), to(ANN), to(BEN, "x" * 65_537)])
+
+    assert [fault.field for fault in refused.value.others] == ["messages[2].text"]
+    assert isinstance(refused.value.others[0], InputTooLarge)
+
+
+async def test_what_a_person_wants_wakes_the_dispatcher(
+    outbox: Outbox, store: QueueStore, clock: FakeClock, woken: list[bool]
+) -> None:
+    (kept,) = await outbox.enqueue([to(ANN)])
+    wishes = [
+        (outbox.hold, State.HELD),
+        (outbox.release, State.QUEUED),
+        (outbox.hold, State.HELD),
+        (outbox.requeue, State.QUEUED),
+        (outbox.cancel, State.CANCELLED),
+    ]
+    for wish, state in wishes:
+        woken.clear()
+        message = await wish(kept.message.id)
+        assert message is not None
+        assert message.state is state
+        assert woken == [True]
+        assert await wish("nobody") is None
+
+
+async def test_only_a_held_message_is_released(outbox: Outbox, store: QueueStore, clock: FakeClock) -> None:
+    (kept,) = await outbox.enqueue([to(ANN)])
+    claim = await store.claim(worker="w", now=clock.now())
+    assert claim is not None
+    await store.fail(claim, result=SendResult.PERMANENT, error="no", retry_at=None, now=clock.now())
+
+    message = await outbox.release(kept.message.id)
+    assert message is not None
+    assert message.state is State.DEAD
+
+
+async def test_all_dead_messages_are_queued_again(
+    outbox: Outbox, store: QueueStore, clock: FakeClock, woken: list[bool]
+) -> None:
+    await outbox.enqueue([to(ANN), to(BEN)])
+    for _ in range(2):
+        claim = await store.claim(worker="w", now=clock.now())
+        assert claim is not None
+        await store.fail(claim, result=SendResult.PERMANENT, error="no", retry_at=None, now=clock.now())
+    woken.clear()
+
+    assert await outbox.requeue_dead() == 2
+    assert woken == [True]
+    assert outbox.counts()[State.QUEUED] == 2
+    page = await outbox.find(Query(states=frozenset({State.QUEUED}), limit=1))
+    assert [message.chat for message in page.messages] == [f"{BEN}@s.whatsapp.net"]
+
+
+async def test_a_file_is_kept_under_its_hash(outbox: Outbox, store: QueueStore) -> None:
+    sha256 = await outbox.keep_file(b"a picture")
+
+    assert sha256 == hashlib.sha256(b"a picture").hexdigest()
+    assert await store.file(sha256) == b"a picture"
