@@ -101,7 +101,10 @@ async def _scrape(
                 environment["DATABASE_URL"] = place.where
             host = Host(homes[messages], environment, quiet=True)
             hosts[messages] = await stack.enter_async_context(host)
-            assert messages <= await host.metric("whatsapp_queue_messages")
+            seen = await host.metric("whatsapp_queue_messages")
+            assert seen >= messages, (
+                f"the service sees {seen:g} of the {messages} messages in its {place.kind}"
+            )
         took: dict[int, list[float]] = {messages: [] for messages in hosts}
         for _ in range(SCRAPES):
             for messages, host in hosts.items():
