@@ -12,7 +12,7 @@ killed from outside at any moment, its start included, and by itself at named po
     lost          accepted - delivered
     duplicates    decrypted once more
     out_of_order  decrypted after a message of the same chat that was accepted later
-    stuck         neither on their way nor at an end, or forgotten, when all is quiet
+    stuck         not at an end, or forgotten, when nothing moves any more
 """
 
 import argparse
@@ -50,7 +50,14 @@ DUPLICATES_ALLOWED: Final = 2
 POINT_S: Final = 30.0
 """How long a point may take to be reached before the service is killed from outside instead."""
 
-QUIET_S: Final = 120.0
+STANDSTILL_S: Final = 60.0
+"""When nothing has moved for so long, nothing will."""
+
+LIFE_S: Final = (0.0, 1.0)
+LONG_LIFE_S: Final = (3.0, 6.0)
+LONG_LIVES: Final = 0.25
+"""Which share of the random moments leaves time for what waits to be resolved (UNKNOWN_WAIT, connected)."""
+
 STARTING: Final = 0.25
 """Which share of the random moments may lie before the connection."""
 
@@ -65,6 +72,8 @@ PASSAGES: Final = {
 
 SENDING_S: Final = 0.004
 ASKING_AT_ONCE: Final = 8
+BETWEEN_LOOKS_S: Final = 1.0
+CONFIRMED: Final = frozenset({"delivered", "read"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +144,8 @@ class Killer:
             await asyncio.sleep(self._rng.uniform(0.1, 2.0))
         else:
             await self._host.until(lambda session: session["state"] == "connected")
-            await asyncio.sleep(self._rng.uniform(0.0, 1.0))
+            long = self._rng.random() < LONG_LIVES
+            await asyncio.sleep(self._rng.uniform(*(LONG_LIFE_S if long else LIFE_S)))
         await self._host.kill()
 
     async def _at(self, point: Point) -> Point:
@@ -193,7 +203,7 @@ async def play(
             seconds = time.monotonic() - began
             await killer.revive()
             stop.set()
-        states = await _until_quiet(host, http, ledger.ids)
+        states = await _until_quiet(http, ledger)
         accepted = len(ledger.ids)
         return Report(
             store=store,
@@ -201,7 +211,7 @@ async def play(
             kills=killer.done.total(),
             accepted=accepted,
             delivered=ledger.delivered,
-            confirmed=states["delivered"] + states["read"],
+            confirmed=sum(states[state] for state in CONFIRMED),
             lost=accepted - ledger.delivered,
             duplicates=ledger.duplicates,
             out_of_order=ledger.out_of_order,
@@ -215,8 +225,8 @@ async def play(
         )
 
 
-async def _until_quiet(host: Host, http: aiohttp.ClientSession, ids: Sequence[str]) -> Counter[str]:
-    """How many messages are in which state once nothing can arrive any more, or patience is over."""
+async def _until_quiet(http: aiohttp.ClientSession, ledger: Ledger) -> Counter[str]:
+    """How many messages are in which state once nothing can arrive any more, or nothing moves any more."""
     states: dict[str, str] = {}
     gate = asyncio.Semaphore(ASKING_AT_ONCE)
 
@@ -224,12 +234,20 @@ async def _until_quiet(host: Host, http: aiohttp.ClientSession, ids: Sequence[st
         async with gate, http.get(f"/api/v1/messages/{message_id}") as response:
             states[message_id] = (await response.json())["state"] if response.status == 200 else "forgotten"
 
-    end = time.monotonic() + QUIET_S
-    while open_ := [one for one in ids if states.get(one) not in SETTLED]:
-        if time.monotonic() > end:
+    delivered, moved_at = -1, time.monotonic()
+    while ledger.delivered < len(ledger.ids) and time.monotonic() < moved_at + STANDSTILL_S:
+        if ledger.delivered > delivered:
+            delivered, moved_at = ledger.delivered, time.monotonic()
+        await asyncio.sleep(BETWEEN_LOOKS_S)
+    before: Counter[str] | None = None
+    end = time.monotonic() + STANDSTILL_S
+    while time.monotonic() < end:
+        await asyncio.gather(*(ask(one) for one in ledger.ids if states.get(one) not in CONFIRMED))
+        counts = Counter(states.values())
+        if counts == before and set(counts) <= SETTLED:
             break
-        await asyncio.gather(*map(ask, open_))
-        await asyncio.sleep(0.2)
+        before = counts
+        await asyncio.sleep(BETWEEN_LOOKS_S)
     return Counter(states.values())
 
 

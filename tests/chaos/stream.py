@@ -15,6 +15,9 @@ BATCH: Final = 4
 BATCHES: Final = 0.2
 """Which share of the requests is a batch."""
 
+AHEAD: Final = 100
+"""Accepted messages that have not arrived, from which on a program waits: what piles up must also arrive."""
+
 AGAIN_S: Final = 0.1
 PATIENCE_S: Final = 15.0
 LATER: Final = frozenset({429, 503})
@@ -40,8 +43,14 @@ class Stream:
         """Hand in messages until told to stop; what was begun is accepted before this returns."""
         while not stop.is_set():
             count = self.rng.randint(2, BATCH) if self.rng.random() < BATCHES else 1
+            while self._on_their_way > AHEAD and not stop.is_set():
+                await asyncio.sleep(AGAIN_S)
             await self._hand_in(count)
             await asyncio.sleep(self.rng.uniform(*BETWEEN_S))
+
+    @property
+    def _on_their_way(self) -> int:
+        return self.number - len(self.ledger.people[self.name].inbox)
 
     async def _hand_in(self, count: int) -> None:
         numbers = range(self.number + 1, self.number + 1 + count)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.chaos.kill_loop import DUPLICATES_ALLOWED, Report, play
 from tests.chaos.killable import Order, Point, Trigger
+from tests.chaos.store import Store
 
 SURVIVED = Report(
     store="sqlite",
@@ -29,7 +30,7 @@ SURVIVED = Report(
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("store", ["sqlite"])
+@pytest.mark.parametrize("store", Store.KINDS)
 async def test_killed_at_every_point_it_loses_nothing(tmp_path: Path, store: str) -> None:
     report = await play(tmp_path, points=list(Point), store=store, seed=7, names=("Ann", "Ben"))
     assert report.holds, report
