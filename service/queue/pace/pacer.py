@@ -147,8 +147,11 @@ class Paced:
 
     def sentence(self) -> str | None:
         now = self._clock.now()
-        held = ((words, self._holds(reason, now=now)) for reason, words in _HELD.items())
-        sentences = [words.format(until=self._time(until)) for words, until in held if until is not None]
+        sentences = [
+            words.format(until=self._time(until))
+            for reason, words in _HELD.items()
+            if (until := self._holds(reason, now=now)) is not None and self._matters(reason, now=now)
+        ]
         return " ".join(sentences) or None
 
     # --- whether it may go ------------------------------------------------------------------------
@@ -233,6 +236,10 @@ class Paced:
             case _:
                 until = now + self._bucket.ready_in_s(self._clock.monotonic())
         return until if until > now else None
+
+    def _matters(self, reason: Reason, *, now: float) -> bool:
+        """Whether people should be told: a budget that is used up is no news while nobody waits for it."""
+        return reason is not Reason.STRANGERS_BUDGET or self._told.get(reason, 0.0) > now - LOOK_AGAIN_S
 
     def _quiet_for_s(self, now: float) -> float:
         hours = self._limits.quiet_hours

@@ -28,6 +28,20 @@ async def test_so_many_strangers_are_met_and_the_next_one_waits() -> None:
     assert account.metric("strangers_left") == 0
 
 
+async def test_people_are_told_of_a_budget_that_is_used_up_only_while_somebody_waits_for_it() -> None:
+    account = Account(TWO)
+    for chat in (ANN, BEN):
+        assert await account.try_to_send(chat) is None
+    assert account.pacer.sentence() is None
+    assert await account.try_to_send(CLEO) is not None
+    assert account.pacer.sentence() == (
+        "As many new people were written to as NEW_CHATS_PER_DAY allows: the next one waits until "
+        "2023-11-15 22:14 UTC."
+    )
+    account.clock.advance(3600)  # nobody asks any more: it was cancelled
+    assert account.pacer.sentence() is None
+
+
 async def test_whoever_was_met_may_be_written_to_again() -> None:
     account = Account(TWO)
     for chat in (ANN, BEN, ANN, BEN, ANN):
