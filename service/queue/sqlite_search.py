@@ -3,6 +3,7 @@
 import heapq
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from service.queue import sqlite_rows as rows
@@ -33,18 +34,33 @@ _END: Final = 2**63 - 1
 
 def find(connection: sqlite3.Connection, account: str, query: Query) -> Page:
     """See QueueStore.find."""
-    before = _END if query.before is None else query.before
+    with _one_moment(connection):
+        return _found(connection, account, query, before=_END if query.before is None else query.before)
+
+
+@contextmanager
+def _one_moment(connection: sqlite3.Connection) -> Iterator[None]:
+    """A message that moves while its page is put together is in it once, neither twice nor not at all."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _found(connection: sqlite3.Connection, account: str, query: Query, *, before: int) -> Page:
     if query.chat is not None:
         return _of_chat(connection, account, query, chat=query.chat, before=before)
-    if query.states:
-        found = heapq.merge(
+    if not query.states:
+        newest: Iterable[Message] = _messages(connection.execute(_ALL, (account, before, query.limit + 1)))
+    else:
+        newest = heapq.merge(
             *(_of_state(connection, account, state, query, before=before) for state in query.states),
             key=lambda message: message.seq,
             reverse=True,
         )
-    else:
-        found = _messages(connection.execute(_ALL, (account, before, query.limit + 1)))
-    return _page(list(found), query.limit)
+    return _page(list(newest), query.limit)
 
 
 def _of_state(
@@ -64,7 +80,8 @@ def _of_chat(connection: sqlite3.Connection, account: str, query: Query, *, chat
             list(_messages(connection.execute(_OF_CHAT, (account, chat, before, query.limit + 1)))),
             query.limit,
         )
-    wanted, looked, last = [], 0, before
+    wanted: list[Message] = []
+    looked, last = 0, before
     for message in _messages(connection.execute(_OF_CHAT, (account, chat, before, LOOK))):
         if message.state in query.states:
             if len(wanted) == query.limit:

@@ -13,6 +13,7 @@ from service.queue.model import (
     Cooldown,
     Cooling,
     Message,
+    Moves,
     NewMessage,
     State,
 )
@@ -331,11 +332,11 @@ async def test_adopted_messages_are_counted_and_told(store: QueueStore, clock: F
     done = await sent(store, clock)
     (waiting,) = await keep(store, to(CLEO), now=clock.now())
     before = store.counts()
-    told: list[dict[object, int]] = []
-    store.subscribe(lambda moves: told.append(dict(moves)))
+    told: list[Moves] = []
+    store.subscribe(told.append)
     await store.adopt(foreign([done, waiting, waiting]), now=clock.now())
 
-    assert told == [{(None, State.SENT): 1, (None, State.QUEUED): 2}]
+    assert [dict(moves) for moves in told] == [{(None, State.SENT): 1, (None, State.QUEUED): 2}]
     assert store.counts()[State.SENT] == before[State.SENT] + 1
     assert store.counts()[State.QUEUED] == before[State.QUEUED] + 2
     assert await store.adopt([], now=clock.now()) == 0

@@ -92,7 +92,7 @@ async def test_what_is_accepted_while_one_turns_the_pages_shifts_none(
 
 @EVERY_STATE
 async def test_messages_are_found_by_state(store: QueueStore, clock: FakeClock, state: State) -> None:
-    by_state = {}
+    by_state: dict[State, Message] = {}
     for each in (State.EXPIRED, *(one for one in State if one not in {State.EXPIRED, State.QUEUED})):
         by_state[each] = await brought_to(each, store, clock, phone=f"1555000{len(by_state):04}")
     by_state[State.QUEUED] = await brought_to(State.QUEUED, store, clock, phone=CLEO)

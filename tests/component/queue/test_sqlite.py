@@ -22,6 +22,7 @@ from service.queue.metrics import QueueMetrics
 from service.queue.migrations import migrate, migrations, statements
 from service.queue.model import Cooldown, Cooling, Query, SendResult, State
 from service.queue.sqlite import SqliteStore
+from service.queue.sqlite_connection import connect, connect_reader
 from service.queue.sqlite_transaction import Transaction
 from tests.component.queue.conftest import MakeStore
 from tests.component.queue.support import claimed, keep, to, value
@@ -272,6 +273,25 @@ def _step_in(queue: Transaction) -> None:
     queue.pacing.strangers_since(1.0)
     queue.pacing.cool(Cooling.STRANGERS, Cooldown(5.0, 1))
     queue.pacing.cooldowns()
+
+
+def test_a_page_shows_one_moment_though_messages_move_meanwhile(database: Path) -> None:
+    with closing(connect(database)) as writing, closing(connect_reader(database)) as reading:
+        migrate(writing)
+        writer = Transaction(writing, "default")
+        (one,) = writer.enqueue([to(ANN)], now=1.0)
+
+        def move(statement: str) -> None:
+            if statement.startswith("SELECT"):
+                toggle = writer.requeue if len(moved) % 2 else writer.hold
+                toggle(one.message.id, now=1.0)
+                moved.append(statement)
+
+        moved: list[str] = []
+        reading.set_trace_callback(move)
+        page = Transaction(reading, "default").find(Query(states=frozenset({State.QUEUED, State.HELD})))
+    assert len(moved) == 2
+    assert [message.id for message in page.messages] == [one.message.id]
 
 
 # --- trouble ------------------------------------------------------------------------------------------
