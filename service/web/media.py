@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from service.engine.content import File
 from service.errors import InvalidInput
@@ -42,9 +43,10 @@ class Media:
         if draft.given.url is not None:
             raise from_inputs([InvalidInput(URL, "must not be given together with a file")])
         try:
-            return draft.with_file(await self._kept(draft, file, draft.field(FILE)))
+            unnamed = _file(draft, file, draft.field(FILE))
         except InvalidInput as fault:
             raise from_inputs([fault]) from None
+        return draft.with_file(replace(unnamed, sha256=await self._outbox.keep_file(file.data)))
 
     async def fetch_all(self, drafts: Sequence[Draft]) -> list[Draft]:
         """The messages, each with its file, which is kept; each URL is fetched once.
@@ -59,30 +61,35 @@ class Media:
         return [draft.with_file(files[draft.path]) if draft.path in files else draft for draft in drafts]
 
     async def _fetch(self, url: str, sharing: Sequence[Draft]) -> tuple[dict[str, File], list[InvalidInput]]:
-        """The file of each message that names the URL, and what is wrong, by the message's path."""
-        files: dict[str, File] = {}
-        faults: list[InvalidInput] = []
+        """The file of each message that names the URL, by the message's path, and what is wrong."""
         async with self._slots:
             try:
                 fetched = await self._fetcher.fetch(url, field=sharing[0].field(URL))
             except InvalidInput as fault:
-                return files, [fault]
+                return {}, [fault]
+            files: dict[str, File] = {}
+            faults: list[InvalidInput] = []
             for draft in sharing:
                 try:
-                    files[draft.path] = await self._kept(draft, fetched, draft.field(URL))
+                    files[draft.path] = _file(draft, fetched, draft.field(URL))
                 except InvalidInput as fault:
                     faults.append(fault)
-        return files, faults
+            if faults:
+                return {}, faults
+            sha256 = await self._outbox.keep_file(fetched.data)
+        return {path: replace(unnamed, sha256=sha256) for path, unnamed in files.items()}, []
 
-    async def _kept(self, draft: Draft, file: Fetched, field: str) -> File:
-        given = draft.given
-        assert isinstance(given, MediaIn)
-        name = given.file_name or _usable(file.name)
-        media_type = media_type_of(
-            file.data, stated=file.media_type, name=name, kind=given.kind, voice=given.is_voice, field=field
-        )
-        sha256 = await self._outbox.keep_file(file.data)
-        return File(sha256=sha256, media_type=media_type, size_bytes=len(file.data), name=name)
+
+def _file(draft: Draft, fetched: Fetched, field: str) -> File:
+    """The file as the message names it, without the hash that it gets when it is kept. Raises InvalidInput
+    for one that cannot be sent as the message's kind."""
+    given, data = draft.given, fetched.data
+    assert isinstance(given, MediaIn)
+    name = given.file_name or _usable(fetched.name)
+    media_type = media_type_of(
+        data, stated=fetched.media_type, name=name, kind=given.kind, voice=given.is_voice, field=field
+    )
+    return File(sha256="", media_type=media_type, size_bytes=len(data), name=name)
 
 
 def _by_url(drafts: Sequence[Draft]) -> dict[str, list[Draft]]:

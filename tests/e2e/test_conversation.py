@@ -66,6 +66,7 @@ async def conversation(tmp_path: Path, **settings: str) -> AsyncIterator[Convers
                 "BOT_PLUGINS": "somebody_elses",
                 "BOT_ADMINS": BEN,
                 "LOG_FORMAT": "json",
+                **{name.upper(): value for name, value in settings.items()},
             },
         ) as running,
     ):
