@@ -152,7 +152,7 @@ async def test_while_it_hangs_nothing_is_accepted_or_lost_and_everyone_is_told(
 async def test_while_it_is_slow_messages_are_accepted_and_arrive(tmp_path: Path, postgres: Postgres) -> None:
     async with world(tmp_path, postgres) as running:
         running.wire.delay_s = SLOW_S
-        await running.until_accepted(40)
+        await running.until_accepted(15)
         assert await running.host.metric(STORE_ERRORS) == 0
         running.wire.delay_s = 0.0
     assert running.refusals == 0, "slow is not away"
