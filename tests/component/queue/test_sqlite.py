@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -275,7 +276,13 @@ def _step_in(queue: Transaction) -> None:
     queue.pacing.cooldowns()
 
 
-def test_a_page_shows_one_moment_though_messages_move_meanwhile(database: Path) -> None:
+@pytest.mark.parametrize(
+    "steps", [(Transaction.hold, Transaction.requeue), (Transaction.requeue, Transaction.hold)]
+)
+def test_a_page_shows_one_moment_though_messages_move_meanwhile(
+    database: Path, steps: tuple[Callable[..., object], ...]
+) -> None:
+    """In whichever order the states are looked at, without a moment of its own one of them shows nothing."""
     with closing(connect(database)) as writing, closing(connect_reader(database)) as reading:
         migrate(writing)
         writer = Transaction(writing, "default")
@@ -283,8 +290,7 @@ def test_a_page_shows_one_moment_though_messages_move_meanwhile(database: Path) 
 
         def move(statement: str) -> None:
             if statement.startswith("SELECT"):
-                toggle = writer.requeue if len(moved) % 2 else writer.hold
-                toggle(one.message.id, now=1.0)
+                steps[len(moved)](writer, one.message.id, now=1.0)
                 moved.append(statement)
 
         moved: list[str] = []
