@@ -57,11 +57,10 @@ class Flights:
         A skipped one stays at hand until the store knows what holds its chat back: claimed again sooner, it
         would be skipped again and again.
         """
-        attempt = isinstance(outcome, Outcome)
-        flight.sent = attempt and outcome.result is SendResult.SENT
+        flight.sent = isinstance(outcome, Outcome) and outcome.result is SendResult.SENT
         flight.handed.set()
         before = self.before(flight)
-        if attempt and outcome.skipped and before is not None:
+        if isinstance(outcome, Outcome) and outcome.skipped and before is not None:
             await before.settled.wait()
         self.at_hand -= 1
 
