@@ -1,6 +1,6 @@
 """Changes of single messages in PostgreSQL, and of many that have something in common."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import asyncpg
@@ -22,7 +22,7 @@ NEXT_DUE: Final = """
     SELECT due_at FROM beacon_lane WHERE account = $1 AND turn = 'waiting' ORDER BY due_at LIMIT 1"""
 UNKNOWNS: Final = f"{rows.SELECT} WHERE m.account = $1 AND m.state = 'unknown' ORDER BY m.seq"
 ORPHANS: Final = f"""
-    {rows.SELECT} WHERE m.account = $1 AND m.state = 'sending' AND m.worker <> $2 ORDER BY m.chat, m.seq"""
+    {rows.SELECT} WHERE m.account = $1 AND m.state = 'sending' AND m.worker <> $2"""
 FIND_CHAT: Final = f"""
     {rows.SELECT} WHERE m.account = $1 AND m.seq < $2 AND m.chat = $4 ORDER BY m.seq DESC LIMIT $3"""
 FIND_STATES: Final = f"""
@@ -35,7 +35,7 @@ FIND_STATES: Final = f"""
 
 _WHERE_ID: Final = "SELECT seq, chat FROM beacon_message WHERE account = $1 AND id = $2"
 _WHERE_WHATSAPP_ID: Final = """
-    SELECT seq, chat FROM beacon_message WHERE account = $1 AND whatsapp_id = $2 ORDER BY seq LIMIT 1"""
+    SELECT seq, chat FROM beacon_message WHERE account = $1 AND whatsapp_id = $2"""
 _WHERE_EXPIRED: Final = f"""
     SELECT seq, chat FROM beacon_message WHERE account = $1 AND state = 'queued' AND expires_at <= $2
     ORDER BY expires_at LIMIT {BATCH}"""  # noqa: S608
@@ -43,7 +43,8 @@ _WHERE_DEAD: Final = f"""
     SELECT seq, chat FROM beacon_message WHERE account = $1 AND state = 'dead' AND seq > $2
     ORDER BY seq LIMIT {BATCH}"""  # noqa: S608
 _BY_SEQ: Final = f"""
-    {rows.SELECT} WHERE $1::text IS NOT NULL AND m.seq = ANY ($2::bigint[]) ORDER BY m.seq FOR UPDATE"""
+    {rows.SELECT} JOIN unnest($2::bigint[]) AS wanted (seq) ON m.seq = wanted.seq
+    WHERE m.account || '' = $1 FOR UPDATE OF m"""
 
 _FORGET: Final = f"""
     DELETE FROM beacon_message WHERE seq IN (
@@ -75,24 +76,31 @@ async def change(
 async def resend(transaction: Transaction, whatsapp_id: str, *, now: float) -> Message | None:
     """See QueueStore.resend."""
     where = await transaction.fetch(_WHERE_WHATSAPP_ID, whatsapp_id)
-    return await _change(transaction, where, lambda m: transitions.resent(m, secret=new_secret(), now=now))
+    first = sorted(where, key=lambda row: int(row["seq"]))[:1]
+    return await _change(transaction, first, lambda m: transitions.resent(m, secret=new_secret(), now=now))
 
 
 async def _change(
     transaction: Transaction, where: Sequence[asyncpg.Record], how: Callable[[Message], Message | None]
 ) -> Message | None:
-    for before in await _locked(transaction, where):
+    for before in await locked(transaction, _places(where)):
         after = how(before)
         return before if after is None else transaction.save(after, before)
     return None
 
 
-async def _locked(transaction: Transaction, where: Sequence[asyncpg.Record]) -> list[Message]:
-    """Their chats' lanes first, and then the messages as they are under these locks."""
-    if not where:
+async def locked(transaction: Transaction, places: Iterable[tuple[int, str]]) -> list[Message]:
+    """Messages of these seqs and chats: their lanes first, and then they as they are under these locks."""
+    chat_of = dict(places)
+    if not chat_of:
         return []
-    await transaction.lock(row["chat"] for row in where)
-    return await transaction.messages(_BY_SEQ, [row["seq"] for row in where])
+    await transaction.lock(chat_of.values())
+    found = await transaction.messages(_BY_SEQ, list(chat_of))
+    return sorted(found, key=lambda message: message.seq)
+
+
+def _places(where: Iterable[asyncpg.Record]) -> list[tuple[int, str]]:
+    return [(row["seq"], row["chat"]) for row in where]
 
 
 # --- many messages ------------------------------------------------------------------------------------
@@ -103,7 +111,7 @@ async def expire(transaction: Transaction, *, now: float) -> int:
     where = await transaction.fetch(_WHERE_EXPIRED, now)
     late = [
         message
-        for message in await _locked(transaction, where)
+        for message in await locked(transaction, _places(where))
         if message.state is State.QUEUED and message.expires_at <= now
     ]
     for message in late:
@@ -116,7 +124,7 @@ async def requeue_dead(transaction: Transaction, *, after: int, now: float) -> t
     after which to go on."""
     where = await transaction.fetch(_WHERE_DEAD, after)
     moved = 0
-    for message in await _locked(transaction, where):
+    for message in await locked(transaction, _places(where)):
         if message.state is State.DEAD:
             requeued = transitions.requeued(message, secret=new_secret(), now=now)
             assert requeued is not None
@@ -191,4 +199,5 @@ async def _find_some_of_chat(
 
 def orphans(messages: Sequence[Message]) -> list[Claim]:
     """See QueueStore.orphans."""
-    return [Claim(message, message.claim_token or 0, behind=None) for message in messages]
+    ordered = sorted(messages, key=lambda message: (message.chat, message.seq))
+    return [Claim(message, message.claim_token or 0, behind=None) for message in ordered]

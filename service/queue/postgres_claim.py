@@ -30,7 +30,8 @@ _PICK: Final = """
         WHERE lane.account = $1 AND lane.turn = 'ready' AND NOT EXISTS (
             SELECT FROM beacon_message AS message
             WHERE message.account = lane.account AND message.chat = lane.chat AND message.state = 'sending'
-                AND message.worker <> ALL ($2::text[]))
+                AND message.worker <> ALL ($2::text[])
+            OFFSET 0)
         ORDER BY {order} LIMIT $3
         FOR UPDATE OF lane SKIP LOCKED)
     SELECT chat FROM picked
@@ -38,7 +39,8 @@ _PICK: Final = """
         SELECT FROM beacon_lane WHERE account = $1 AND turn = 'waiting' AND due_at <= $4)"""
 PICK: Final = _PICK.format(order="lane.priority DESC, lane.seq")
 PICK_FAIR: Final = _PICK.format(order="lane.seq")
-"""$2 workers, $3 how many, $4 now. A NULL tells that lanes have become due that still wait."""
+"""$2 workers, $3 how many, $4 now. A NULL tells that lanes have become due that still wait. OFFSET keeps the
+planner from joining with everything that is being sent."""
 
 PROMOTE: Final = f"""
     UPDATE beacon_lane SET turn = 'ready' WHERE (chat, account) IN (

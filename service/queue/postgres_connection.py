@@ -28,7 +28,8 @@ _SETTINGS: Final = """
     WHERE name IN ('enable_seqscan', 'enable_bitmapscan', 'enable_hashjoin', 'enable_mergejoin',
                    'enable_material', 'enable_memoize', 'enable_sort', 'enable_incremental_sort')"""
 """A queue's tables grow and shrink faster than statistics follow: every statement has an index, and its plan
-must not be one for an empty table. A process that was stopped in the middle of a transaction loses its
+must not be one for an empty table. (Without sorts: ORDER BY stands only where an index or nothing else can
+give it.) A process that was stopped in the middle of a transaction loses its
 locks. Accepted means kept, whatever the server's default is."""
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from service.queue import postgres_rows as rows
+from service.queue import postgres_changes as changes
 from service.queue import transitions
 from service.queue.model import Claim, Enqueued, Message, State
 from service.queue.postgres_operations import Operation, Settle
@@ -23,8 +23,9 @@ _STATUS: Final = "SELECT txid_status($1)"
 _END: Final = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE backend_xid::text = ($1::bigint % 4294967296)::text"""
-_BY_SEQ: Final = f"{rows.SELECT} WHERE $1::text IS NOT NULL AND m.seq = ANY ($2::bigint[]) FOR UPDATE"
-_REMOVE: Final = "DELETE FROM beacon_message WHERE $1::text IS NOT NULL AND seq = ANY ($2::bigint[])"
+_REMOVE: Final = """
+    DELETE FROM beacon_message AS m USING unnest($2::bigint[]) AS gone (seq)
+    WHERE m.seq = gone.seq AND m.account || '' = $1"""
 
 
 @dataclass(slots=True)
@@ -77,12 +78,10 @@ async def undo(transaction: Transaction, answers: Sequence[Any]) -> None:
     messages = [*(claim.message for claim in claims), *new]
     if not messages:
         return
-    await transaction.lock(message.chat for message in messages)
     tokens = {claim.token for claim in claims}
-    seqs = [message.seq for message in messages]
     fresh = {message.id for message in new}
     removed = []
-    for message in await transaction.messages(_BY_SEQ, seqs):
+    for message in await changes.locked(transaction, ((m.seq, m.chat) for m in messages)):
         if message.claim_token in tokens:
             released = transitions.released(message, now=transaction.now)
             transaction.save(released, message)

@@ -19,12 +19,12 @@ _HELD: Final = f"""
     SELECT {rows.columns("m")},
            early.whatsapp_id AS early_id, early.state AS early_state, early.at AS early_at
     FROM unnest($2::bigint[], $3::text[]) AS claim (seq, whatsapp_id)
-    JOIN beacon_message AS m ON m.seq = claim.seq
+    JOIN beacon_message AS m ON m.seq = claim.seq AND m.account || '' = $1
     LEFT JOIN beacon_early_receipt AS early
         ON early.account = $1 AND early.whatsapp_id = claim.whatsapp_id
     FOR UPDATE OF m"""  # noqa: S608
 _BY_WHATSAPP_ID: Final = f"""
-    {rows.SELECT} WHERE m.account = $1 AND m.whatsapp_id = ANY ($2::text[]) ORDER BY m.seq FOR UPDATE"""
+    {rows.SELECT} WHERE m.account = $1 AND m.whatsapp_id = ANY ($2::text[]) FOR UPDATE"""
 _EARLY: Final = """
     SELECT whatsapp_id, state, at FROM beacon_early_receipt
     WHERE account = $1 AND whatsapp_id = ANY ($2::text[])"""
@@ -193,7 +193,7 @@ async def _settle(
 async def _receive(transaction: Transaction, operations: Sequence[Receive]) -> list[list[Receipted]]:
     ids = list(whatsapp_ids(operations))
     current: dict[str | None, Message] = {}
-    for message in await transaction.messages(_BY_WHATSAPP_ID, ids):
+    for message in sorted(await transaction.messages(_BY_WHATSAPP_ID, ids), key=lambda m: m.seq):
         current.setdefault(message.whatsapp_id, message)
     early: dict[str, Receipt] = {}
     strange = [id_ for id_ in ids if id_ not in current]

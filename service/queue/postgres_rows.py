@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -82,14 +83,34 @@ INSERT: Final = f"""
     RETURNING id, seq"""  # noqa: S608
 """$1 account, then `inserted`. In the order given; one whose id or idempotency key is kept is left out."""
 
-UPDATE: Final = f"""
-    UPDATE beacon_message AS m SET {", ".join(f"{name} = new.{name}" for name in _MUTABLE)}
-    FROM unnest($2::bigint[], $3::text[], $4::bigint[], {_arrays(_MUTABLE, first=5)})
-        AS new (old_seq, old_state, old_token, {", ".join(_MUTABLE)})
-    WHERE m.seq = new.old_seq AND m.state IS NOT DISTINCT FROM new.old_state
-        AND m.claim_token IS NOT DISTINCT FROM new.old_token AND $1::text IS NOT NULL"""  # noqa: S608
-"""$1 account, then `updated`. Only those that nobody moved since they were read. Written so that no index but
-that of `seq` seems to help."""
+
+def update(changes: Sequence[tuple[Message, Message]]) -> tuple[str, list[list[Any]]]:
+    """The statement, with the account as $1, that turns messages as they were into what they shall be, and
+    its arrays. It leaves out those that somebody moved since they were read."""
+    before, after = zip(*changes, strict=True)
+    names = tuple(
+        name for name in _MUTABLE if any(getattr(old, name) != getattr(new, name) for old, new in changes)
+    )
+    values = [[getattr(message, name) for message in after] for name in names]
+    if "last_error" in names:
+        at = names.index("last_error")
+        values[at] = [None if error is None else _storable(error) for error in values[at]]
+    guards = [[m.seq for m in before], [m.state for m in before], [m.claim_token for m in before]]
+    return _update(names), [*guards, *values]
+
+
+@cache
+def _update(names: tuple[str, ...]) -> str:
+    """Written so that no index but that of `seq` seems to help."""
+    new = "".join(f", {name}" for name in names)
+    arrays = "".join(f", ${at}::{_TYPES[name]}[]" for at, name in enumerate(names, 5))
+    changes = ", ".join(f"{name} = new.{name}" for name in names) or "seq = m.seq"
+    return f"""
+        UPDATE beacon_message AS m SET {changes}
+        FROM unnest($2::bigint[], $3::text[], $4::bigint[]{arrays})
+            AS new (old_seq, old_state, old_token{new})
+        WHERE m.seq = new.old_seq AND m.state IS NOT DISTINCT FROM new.old_state
+            AND m.claim_token IS NOT DISTINCT FROM new.old_token AND m.account || '' = $1"""  # noqa: S608
 
 
 def inserted(messages: Sequence[Message]) -> list[list[Any]]:
@@ -100,15 +121,6 @@ def inserted(messages: Sequence[Message]) -> list[list[Any]]:
         msgspec.json.encode(message.content).decode() for message in messages
     ]
     return [files, *values]
-
-
-def updated(changes: Iterable[tuple[Message, Message]]) -> list[list[Any]]:
-    """The arrays for `UPDATE`, from messages as they were and as they shall be."""
-    before, after = zip(*changes, strict=True)
-    values = [[getattr(message, name) for message in after] for name in _MUTABLE]
-    at = _MUTABLE.index("last_error")
-    values[at] = [None if error is None else _storable(error) for error in values[at]]
-    return [[m.seq for m in before], [m.state for m in before], [m.claim_token for m in before], *values]
 
 
 def message(row: Iterable[Any]) -> Message:

@@ -166,7 +166,8 @@ class Transaction:
         """Write what was saved. Raises Moved."""
         if self._pending:
             changes, self._pending = list(self._pending.values()), {}
-            if await self.execute(rows.UPDATE, *rows.updated(changes)) != len(changes):
+            statement, values = rows.update(changes)
+            if await self.execute(statement, *values) != len(changes):
                 raise Moved
 
     # --- the end ----------------------------------------------------------------------------------

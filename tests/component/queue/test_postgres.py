@@ -1,0 +1,415 @@
+"""What PostgreSQL adds to the promises: many processes, its schema and its plans."""
+
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+
+import asyncpg
+import pytest
+from prometheus_client import CollectorRegistry
+
+from service.errors import StoreFull, StoreTooNew, StoreUnavailable
+from service.queue import (
+    postgres_changes,
+    postgres_claim,
+    postgres_operations,
+    postgres_rows,
+    postgres_transaction,
+)
+from service.queue.metrics import QueueMetrics
+from service.queue.model import Moves, State
+from service.queue.postgres import PostgresStore
+from service.queue.postgres_connection import connect
+from service.queue.postgres_listener import POLL_S
+from service.queue.postgres_migrations import migrate, migrations
+from tests.clock import FakeClock
+from tests.component.postgres import Postgres
+from tests.component.queue.support import claimed, keep, to, until
+from tests.people import ANN, BEN, CLEO
+from tests.unit.queue.messages import text_of
+
+Open = Callable[..., "asyncio.Future[PostgresStore]"]
+
+
+class Processes:
+    """Stores as of several processes."""
+
+    def __init__(self, url: str, account: str, clock: FakeClock, stack: AsyncExitStack) -> None:
+        self._url, self._account, self._clock, self._stack = url, account, clock, stack
+
+    async def start(self, account: str | None = None) -> PostgresStore:
+        store = PostgresStore(
+            self._url,
+            account=account or self._account,
+            metrics=QueueMetrics(CollectorRegistry(), "default"),
+            clock=self._clock,
+        )
+        self._stack.push_async_callback(store.close)
+        await store.open()
+        return store
+
+
+@pytest.fixture
+async def processes(queue_url: str, account: str, clock: FakeClock) -> AsyncIterator[Processes]:
+    async with AsyncExitStack() as stack:
+        yield Processes(queue_url, account, clock, stack)
+
+
+@pytest.fixture
+async def look(queue_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A look at the database past the store."""
+    connection = await connect(queue_url)
+    yield connection
+    await connection.close()
+
+
+# --- several processes on one account -----------------------------------------------------------------
+
+
+async def test_processes_never_claim_the_same_message_and_each_chat_goes_out_in_order(
+    processes: Processes, clock: FakeClock
+) -> None:
+    one, two = await processes.start(), await processes.start()
+    for part in range(4):
+        await keep(one, *(to(str(15550000000 + i % 40), f"{part}-{i}") for i in range(100)), now=clock.now())
+    taken: list[tuple[str, int, str]] = []
+
+    async def work(store: PostgresStore, worker: str) -> None:
+        while store.counts()[State.QUEUED]:
+            claim = await store.claim(worker=worker, now=clock.now())
+            if claim is not None:
+                taken.append((claim.message.chat, claim.message.seq, worker))
+                await store.complete(claim, whatsapp_id=f"w{claim.token}", now=clock.now())
+
+    await asyncio.gather(
+        *(work(store, name) for store, name in ((one, "one"), (two, "two")) for _ in range(8))
+    )
+
+    assert len(taken) == len({seq for _, seq, _ in taken}) == 400
+    assert {worker for _, _, worker in taken} == {"one", "two"}
+    last: Counter[str] = Counter()
+    for chat, seq, _ in taken:
+        assert seq > last[chat], "a chat's order holds across processes"
+        last[chat] = seq
+    later = await processes.start()
+    assert later.counts()[State.SENT] == 400, "each counted once, whoever sent it"
+
+
+async def test_a_process_that_stopped_in_the_middle_of_a_claim_holds_back_only_that_chat(
+    processes: Processes, look: asyncpg.Connection, clock: FakeClock, account: str
+) -> None:
+    store = await processes.start()
+    _, other = await keep(store, to(ANN), to(BEN), now=clock.now())
+    async with look.transaction():
+        await look.fetch(
+            "SELECT FROM beacon_lane WHERE account = $1 AND chat LIKE $2 FOR UPDATE", account, f"{ANN}%"
+        )
+        assert (await claimed(store, now=clock.now())).message.id == other.id
+        assert await store.claim(worker="worker", now=clock.now()) is None
+    assert (await claimed(store, now=clock.now())).message.chat.startswith(ANN)
+
+
+async def test_what_another_process_enqueues_is_heard_at_once(processes: Processes, clock: FakeClock) -> None:
+    here, there = await processes.start(), await processes.start()
+    await until(lambda: here._listener.listening and there._listener.listening, "both listen")
+    heard: list[Moves] = []
+    here.subscribe(heard.append)
+
+    await keep(there, to(ANN), to(BEN), now=clock.now())
+
+    await until(lambda: here.counts()[State.QUEUED] == 2, "the counts follow")
+    assert {(None, State.QUEUED): 2} in heard
+    assert here.oldest_queued_at() == clock.now()
+
+
+async def test_without_notifications_the_others_are_seen_at_the_next_look(
+    processes: Processes, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = await processes.start(), await processes.start()
+    await until(lambda: here._listener.listening, "it listens")
+    monkeypatch.setattr(there._listener, "announce", lambda: None)  # a pooler swallows it
+
+    await keep(there, to(ANN), now=clock.now())
+    await until(lambda: bool(clock.sleeps), "it waits")
+    assert here.counts()[State.QUEUED] == 0
+
+    clock.advance(POLL_S)
+    await until(lambda: here.counts()[State.QUEUED] == 1, "the counts follow")
+
+
+async def test_accounts_in_one_database_do_not_know_each_other(
+    processes: Processes, clock: FakeClock, account: str
+) -> None:
+    ours, theirs = await processes.start(), await processes.start(f"{account}-other")
+    (first,) = await keep(ours, to(ANN, idempotency_key="k"), now=clock.now())
+    (second,) = await keep(theirs, to(ANN, idempotency_key="k"), now=clock.now())
+
+    assert first.id != second.id
+    assert await theirs.get(first.id) is None
+    assert (await claimed(theirs, now=clock.now())).message.id == second.id
+    assert (ours.counts()[State.QUEUED], theirs.counts()[State.QUEUED]) == (1, 0)
+
+
+# --- groups -------------------------------------------------------------------------------------------
+
+
+async def test_what_waits_together_is_committed_together(
+    processes: Processes, look: asyncpg.Connection, clock: FakeClock
+) -> None:
+    store = await processes.start()
+    await keep(store, *(to(str(15550000000 + i)) for i in range(100)), now=clock.now())
+    before = await look.fetchval("SELECT txid_snapshot_xmax(txid_current_snapshot())")
+    claims = await asyncio.gather(*(claimed(store, now=clock.now()) for _ in range(100)))
+    after = await look.fetchval("SELECT txid_snapshot_xmax(txid_current_snapshot())")
+    assert after - before <= 3
+    assert [claim.message.seq for claim in claims] == sorted(claim.message.seq for claim in claims)
+
+
+async def test_claims_made_together_are_those_that_one_after_the_other_would_get(
+    processes: Processes, clock: FakeClock
+) -> None:
+    store = await processes.start()
+    await keep(
+        store,
+        *(to(ANN, f"ann {i}", priority=9 - 3 * i) for i in range(3)),
+        *(to(BEN, f"ben {i}", priority=7) for i in range(2)),
+        to(CLEO, "late", priority=9, expires_at=clock.now() + 1),
+        to(CLEO, "cleo", priority=5),
+        now=clock.now(),
+    )
+    clock.advance(2)
+    claims = await asyncio.gather(*(store.claim(worker="w", now=clock.now(), fair=i == 5) for i in range(8)))
+    assert [claim and text_of(claim.message) for claim in claims] == [
+        "ann 0", "ben 0", "ben 1", "ann 1", "cleo", "ann 2", None, None,
+    ]  # fmt: skip
+    assert store.counts()[State.EXPIRED] == 1
+
+
+async def test_one_that_the_database_refuses_does_not_harm_what_is_committed_with_it(
+    processes: Processes, clock: FakeClock
+) -> None:
+    store = await processes.start()
+    outcomes = await asyncio.gather(
+        store.enqueue([to(ANN)], now=clock.now()),
+        store.enqueue([to(BEN), to("NUL\0")], now=clock.now()),
+        store.enqueue([to(CLEO)], now=clock.now()),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [list, StoreUnavailable, list]
+    assert store.counts()[State.QUEUED] == 2
+
+
+async def test_an_outcome_with_words_that_postgresql_cannot_keep_is_kept(
+    processes: Processes, clock: FakeClock
+) -> None:
+    store = await processes.start()
+    await keep(store, to(ANN), now=clock.now())
+    claim = await claimed(store, now=clock.now())
+    await store.mark_unknown(claim, whatsapp_id=None, error="odd \0 \ud800", now=clock.now())
+    found = await store.get(claim.message.id)
+    assert found is not None
+    assert found.last_error == "odd \ufffd ?"
+
+
+# --- the schema ---------------------------------------------------------------------------------------
+
+
+async def test_a_newer_schema_is_refused_and_left_alone(postgres: Postgres, clock: FakeClock) -> None:
+    url = postgres.url(await postgres.create())
+    connection = await connect(url)
+    try:
+        await migrate(connection)
+        await connection.execute("INSERT INTO beacon_migration (number) VALUES (9999)")
+        store = PostgresStore(
+            url, account="a", metrics=QueueMetrics(CollectorRegistry(), "default"), clock=clock
+        )
+        with pytest.raises(StoreTooNew, match="9999"):
+            await store.open()
+        assert await connection.fetchval("SELECT count(*) FROM beacon_message") == 0
+    finally:
+        await connection.close()
+
+
+async def test_processes_that_start_at_once_apply_each_migration_once(postgres: Postgres) -> None:
+    url = postgres.url(await postgres.create())
+    connections = [await connect(url) for _ in range(3)]
+    try:
+        applied = await asyncio.gather(*(migrate(connection) for connection in connections))
+        assert sorted(applied) == [[], [], sorted(migrations())]
+    finally:
+        for connection in connections:
+            await connection.close()
+
+
+def test_migrations_are_numbered_without_gaps() -> None:
+    assert sorted(migrations()) == list(range(1, len(migrations()) + 1))
+
+
+async def test_a_read_only_server_is_unavailable(postgres: Postgres, clock: FakeClock) -> None:
+    name = await postgres.create()
+    connection: asyncpg.Connection = await asyncpg.connect(postgres.url())
+    await connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    await connection.close()
+    store = PostgresStore(
+        postgres.url(name), account="a", metrics=QueueMetrics(CollectorRegistry(), "default"), clock=clock
+    )
+    with pytest.raises(StoreUnavailable):
+        await store.open()
+
+
+async def test_a_server_that_speaks_no_tls_is_refused_when_the_url_asks_for_it(
+    queue_url: str, clock: FakeClock
+) -> None:
+    store = PostgresStore(
+        f"{queue_url}?sslmode=require",
+        account="a",
+        metrics=QueueMetrics(CollectorRegistry(), "default"),
+        clock=clock,
+    )
+    with pytest.raises(StoreUnavailable, match="no TLS") as refusal:
+        await store.open()
+    assert "secret-word" not in str(refusal.value)
+
+
+async def test_accepted_means_on_disk_whatever_the_servers_default_is(
+    postgres: Postgres, clock: FakeClock
+) -> None:
+    name = await postgres.create()
+    admin: asyncpg.Connection = await asyncpg.connect(postgres.url())
+    await admin.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    await admin.close()
+    connection = await connect(postgres.url(name))
+    assert await connection.fetchval("SHOW synchronous_commit") == "on"
+    await connection.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "state = 'lost'",
+        "state = 'sending'",
+        "state = 'sent'",
+        "state = 'delivered'",
+        "state = 'dead'",
+        "finished_at = 1.0",
+        "delivered_at = 1.0",
+        "sent_at = 1.0",
+        "worker = 'w'",
+        "claim_token = 1",
+        "priority = 10",
+        "attempts = -1",
+        "max_attempts = 0",
+        "resends = 2",
+        "secret = '\\x00'",
+        "on_unknown = 'shrug'",
+    ],
+)
+async def test_the_schema_refuses_what_the_state_machine_would_never_do(
+    processes: Processes, look: asyncpg.Connection, account: str, change: str
+) -> None:
+    await keep(await processes.start(), to(ANN), now=1.0)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await look.execute(f"UPDATE beacon_message SET {change} WHERE account = $1", account)
+
+
+async def test_a_full_disk_is_told_as_such(
+    processes: Processes, look: asyncpg.Connection, clock: FakeClock, account: str
+) -> None:
+    store = await processes.start()
+    await look.execute(f"""
+        CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE SQLSTATE '53100' USING MESSAGE = 'could not extend file'; END $$;
+        CREATE TRIGGER no_room BEFORE INSERT ON beacon_message
+            FOR EACH ROW WHEN (new.account = '{account}') EXECUTE FUNCTION no_room()""")
+    try:
+        with pytest.raises(StoreFull):
+            await store.enqueue([to(ANN)], now=clock.now())
+        assert store.trouble() == "queue database: DiskFullError 53100"
+    finally:
+        await look.execute("DROP TRIGGER no_room ON beacon_message; DROP FUNCTION no_room")
+    await store.enqueue([to(ANN)], now=clock.now())
+    assert store.trouble() is None
+
+
+# --- plans --------------------------------------------------------------------------------------------
+
+HOT = {
+    "claim": (postgres_claim.PICK, "beacon_lane_ready", "beacon_message_sending", "beacon_lane_waiting"),
+    "claim, fair": (
+        postgres_claim.PICK_FAIR,
+        "beacon_lane_fair",
+        "beacon_message_sending",
+        "beacon_lane_waiting",
+    ),
+    "promote": (postgres_claim.PROMOTE, "beacon_lane_waiting", "beacon_lane_pkey"),
+    "oldest": (postgres_transaction._NUMBERS, "beacon_message_state", "beacon_tally_pkey"),
+    "lanes": (
+        postgres_transaction._SETTLE_LANES,
+        "beacon_message_line",
+        "beacon_lane_pkey",
+    ),
+    "requeue dead": (postgres_changes._WHERE_DEAD, "beacon_message_state"),
+    "lines": (postgres_claim.LINES, "beacon_message_line", "beacon_message_sending"),
+    "settle": (postgres_operations._HELD, "beacon_message_number", "beacon_early_receipt_pkey"),
+    "receipt": (postgres_operations._BY_WHATSAPP_ID, "beacon_message_whatsapp_id"),
+    "update": (postgres_rows._update(("state", "worker", "claim_token")), "beacon_message_number"),
+    "change": (postgres_changes._BY_SEQ, "beacon_message_number"),
+    "resend": (postgres_changes._WHERE_WHATSAPP_ID, "beacon_message_whatsapp_id"),
+    "unknowns": (postgres_changes.UNKNOWNS, "beacon_message_state"),
+    "orphans": (postgres_changes.ORPHANS, "beacon_message_sending"),
+    "get": (postgres_changes.GET, "beacon_message_pkey"),
+    "next due": (postgres_changes.NEXT_DUE, "beacon_lane_waiting"),
+    "list": (postgres_changes.FIND_STATES, "beacon_message_state"),
+    "list of a chat": (postgres_changes.FIND_CHAT, "beacon_message_chat"),
+    "expire": (postgres_changes._WHERE_EXPIRED, "beacon_message_expiry"),
+    "prune": (postgres_changes._FORGET, "beacon_message_finished", "beacon_message_number"),
+}
+
+
+@pytest.mark.parametrize("analysed", [False, True], ids=["never analysed", "analysed"])
+async def test_no_statement_leaves_its_index_with_fifty_thousand_messages(
+    postgres: Postgres, clock: FakeClock, analysed: bool
+) -> None:
+    url = postgres.url(await postgres.create())
+    admin: asyncpg.Connection = await asyncpg.connect(url)
+    await admin.execute("ALTER SYSTEM SET autovacuum = off")
+    await admin.execute("SELECT pg_reload_conf()")
+    store = PostgresStore(
+        url, account="default", metrics=QueueMetrics(CollectorRegistry(), "default"), clock=clock
+    )
+    await store.open()
+    try:
+        for part in range(50):
+            await keep(store, *(to(str(15550000000 + i % 500 + part * 500)) for i in range(1000)), now=1.0)
+        connection = store._writer._connection
+        assert connection is not None
+        if analysed:
+            await admin.execute("ANALYZE")
+        await connection.execute("DISCARD PLANS")
+        for name, (statement, *indexes) in HOT.items():
+            plan = json.dumps(json.loads(await _plan(connection, statement)))
+            used = set(re.findall(r'"Index Name": "(\w+)"', plan))
+            assert used == set(indexes), f"{name}: {plan}"
+            assert "Seq Scan" not in plan, f"{name}: {plan}"
+            assert "Join Filter" not in plan, f"{name}: {plan}"
+            assert '"Node Type": "Sort"' not in plan or name in {"list", "lanes"}, f"{name}: {plan}"
+    finally:
+        await store.close()
+        await admin.execute("ALTER SYSTEM RESET autovacuum")
+        await admin.execute("SELECT pg_reload_conf()")
+        await admin.close()
+
+
+async def _plan(connection: asyncpg.Connection, statement: str) -> str:
+    """The plan that the writer uses, which knows no values."""
+    last = max(int(number) for number in re.findall(r"\$(\d+)", statement))
+    await connection.execute(f"PREPARE explained AS {statement}")
+    try:
+        values = ", ".join(["NULL"] * last)
+        plan: str = await connection.fetchval(f"EXPLAIN (FORMAT json) EXECUTE explained ({values})")
+        return plan
+    finally:
+        await connection.execute("DEALLOCATE explained")
