@@ -4,6 +4,7 @@ Sentences name what is wrong and never quote the whole value, because they end u
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 import phonenumbers
@@ -85,15 +86,18 @@ def _parse_phone(text: str, *, field: str) -> str:
         raise InvalidInput(field, f"these {len(digits)} digits are too many: at most {_E164_DIGITS}")
     if digits.startswith("0"):
         raise InvalidInput(field, "a phone number begins with its country code, not with 0")
-    try:
-        verdict = phonenumbers.is_possible_number_with_reason(phonenumbers.parse(f"+{digits}"))
-    except phonenumbers.NumberParseException:
-        raise InvalidInput(
-            field, f"these {len(digits)} digits do not begin with a country code that exists"
-        ) from None
+    verdict = _verdict(digits)
     if verdict not in {ValidationResult.IS_POSSIBLE, ValidationResult.IS_POSSIBLE_LOCAL_ONLY}:
         raise InvalidInput(field, f"these {len(digits)} digits {_PROBLEMS[verdict]}")
     return digits
+
+
+@lru_cache(maxsize=4096)  # a batch to the same people would spend half of its time here
+def _verdict(digits: str) -> int:
+    try:
+        return phonenumbers.is_possible_number_with_reason(phonenumbers.parse(f"+{digits}"))
+    except phonenumbers.NumberParseException:
+        return ValidationResult.INVALID_COUNTRY_CODE
 
 
 _PROBLEMS: Final = {

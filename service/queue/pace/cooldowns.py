@@ -43,7 +43,7 @@ COURSES: Final = (
     ),
     Course(
         cooling=Cooling.UNASKED,
-        rules=frozenset({"rate_limited", "lookup_rate_limited"}),
+        rules=frozenset({"rate_limited", "lookup_rate_limited", "upload_rate_limited"}),
         lasts_s=tuple(minutes * MINUTE for minutes in (5, 10, 20, 40, 60)),
         spread=0.2,
         forgotten_after_s=DAY_S,

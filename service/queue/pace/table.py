@@ -82,6 +82,7 @@ _REFUSALS: Final = {
     "reachout_timelocked": "463 in answer to a message",
     "rate_limited": "429 in answer to a message",
     "lookup_rate_limited": "429 (`rate-overlimit`) in answer to a lookup",
+    "upload_rate_limited": "429 in answer to an upload",
 }
 
 _STANDS_STILL: Final = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.engine import notebook as notebook_module
-from service.engine.notebook import Acknowledged, Notebook
+from service.engine.notebook import Acknowledged, Note, Notebook
 from service.engine.protocol import Receipt, ReceiptKind
 
 SECRET = bytes(range(32))
@@ -40,7 +40,7 @@ def written(session: Path, count: int) -> None:
 
 def test_what_was_written_is_read_in_order(session: Path) -> None:
     writer = Notebook(session)
-    notes = [acknowledged(1), RECEIPT, acknowledged(2)]
+    notes: list[Note] = [acknowledged(1), RECEIPT, acknowledged(2)]
     for note in notes:
         writer.write(note)
     assert Notebook(session).read() == notes, "without waiting for the writer to close"
