@@ -6,6 +6,7 @@ before it was taken. A clean backup of the epoch before ours is exactly where th
 is older than what WhatsApp and the peers have seen since, by an unknown number of messages.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -35,24 +36,32 @@ class RestoreKind(StrEnum):
     """How a session came back (metric label)."""
 
     EXACT = "exact"  # clean and of the epoch before ours: as it is
-    RATCHETS_DROPPED = (
-        "ratchets_dropped"  # sessions with peers are begun anew
-    )
+    RATCHETS_DROPPED = "ratchets_dropped"  # sessions with peers are begun anew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkRef:
-    """One piece of the file: its keyed content hash (hex) and its size before compression."""
+    """Some pages of the file, sealed together: their keyed content hash (hex) and their size as they are."""
 
     id: str
     size_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """The next pages of the file: `pages` of them, from page `first` of chunk `chunk` on."""
+
+    chunk: int
+    first: int
+    pages: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """Everything about one backup but its bytes; sealed as the chunks are. Times are Unix seconds.
 
-    `sequence` grows by one with each backup of the account. `device_jid` is the device's own JID.
+    `sequence` grows by one with each backup of the account. `device_jid` is the device's own JID, `identity`
+    what `SessionFile.identity` said, `rows` how many rows each table had, `key_id` the key that sealed it.
     """
 
     account: str
@@ -61,11 +70,15 @@ class Manifest:
     fence: int
     taken_at: float
     clean: bool
+    identity: str
     device_jid: str
     schema_version: int
+    rows: Mapping[str, int]
     size_bytes: int
     sha256: str
+    key_id: str
     chunks: tuple[ChunkRef, ...]
+    runs: tuple[Run, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
