@@ -54,11 +54,14 @@ def take_snapshot(session: Path, target: Path) -> None:
     with sqlite_errors(target):
         target.touch(mode=0o600, exist_ok=False)
     try:
-        with sqlite_errors(session), open_to_read(session) as source:
-            with closing(sqlite3.connect(target, timeout=LOCK_TIMEOUT_S)) as copy:
-                copy.execute("PRAGMA synchronous = OFF")
-                source.backup(copy, pages=-1)
-                copy.execute("PRAGMA journal_mode = DELETE")
+        with (
+            sqlite_errors(session),
+            open_to_read(session) as source,
+            closing(sqlite3.connect(target, timeout=LOCK_TIMEOUT_S)) as copy,
+        ):
+            copy.execute("PRAGMA synchronous = OFF")
+            source.backup(copy, pages=-1)
+            copy.execute("PRAGMA journal_mode = DELETE")
     except BaseException:
         for suffix in ("", "-wal", "-shm", "-journal"):
             target.with_name(target.name + suffix).unlink(missing_ok=True)

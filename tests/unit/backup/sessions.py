@@ -49,10 +49,12 @@ class Session:
         self.rng = Random(seed)
         self.peers: list[int] = []
 
-    def make(self, *, size_bytes: int = 0, peers: int = 12, messages: int = 300) -> "Session":
+    def make(
+        self, *, size_bytes: int = 0, peers: int = 12, messages: int = 300, pre_keys: int = 50
+    ) -> "Session":
         """Of this size, or with so many peers and messages."""
         if size_bytes:
-            peers, messages = size_bytes // BYTES_A_PEER, size_bytes // 600
+            peers, messages, pre_keys = size_bytes // BYTES_A_PEER, size_bytes // 450, 812
         with closing(sqlite3.connect(self.path)) as database:
             database.execute("PRAGMA journal_mode = WAL")
             database.executescript(SCHEMA)
@@ -62,7 +64,7 @@ class Session:
                     "INSERT INTO whatsmeow_device VALUES (?, ?, ?, ?, ?, 'android')",
                     (DEVICE, "900100@lid", self.rng.getrandbits(31), secrets[:32], secrets[32:]),
                 )
-                keys = [(DEVICE, key_id, self.rng.randbytes(32), True) for key_id in range(1, 813)]
+                keys = [(DEVICE, key_id, self.rng.randbytes(32), True) for key_id in range(1, pre_keys + 1)]
                 database.executemany("INSERT INTO whatsmeow_pre_keys VALUES (?, ?, ?, ?)", keys)
                 sync = [(DEVICE, self.rng.randbytes(6), self.rng.randbytes(32)) for _ in range(20)]
                 database.executemany("INSERT INTO whatsmeow_app_state_sync_keys VALUES (?, ?, ?)", sync)
