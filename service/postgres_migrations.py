@@ -4,11 +4,14 @@ which were. Each room that keeps something there has its own files, table and lo
 import re
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
-from typing import Final
+from typing import Final, TypeAlias
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from service.errors import StoreTooNew
+
+Connection: TypeAlias = asyncpg.Connection | PoolConnectionProxy
 
 _NAME: Final = re.compile(r"(\d{4})_\w+\.sql")
 
@@ -31,7 +34,7 @@ class Schema:
             if (found := _NAME.fullmatch(file.name))
         }
 
-    async def migrate(self, connection: asyncpg.Connection) -> list[int]:
+    async def migrate(self, connection: Connection) -> list[int]:
         """Bring the schema up to this program's; the numbers of the migrations that were applied.
 
         Raises StoreTooNew when a newer program was here; asyncpg's errors, and nothing is changed, when a
@@ -53,7 +56,7 @@ class Schema:
                 await connection.execute(f"INSERT INTO {self.table} (number) VALUES ($1)", number)  # noqa: S608
         return missing
 
-    async def _version(self, connection: asyncpg.Connection, known: dict[int, str]) -> int:
+    async def _version(self, connection: Connection, known: dict[int, str]) -> int:
         if not await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", self.table):
             return 0
         version: int = await connection.fetchval(f"SELECT coalesce(max(number), 0) FROM {self.table}")  # noqa: S608

@@ -8,8 +8,8 @@
                  chunks/ID              a sealed chunk
 
 A file is written beside its place, brought to the disk and then renamed, and its folder is brought to the
-disk too: it is there whole or not at all. A backup exists from the moment that its file in `backups` does, and its
-chunks are there before; chunks that a killed process left without a backup go with the next `forget`.
+disk too: it is there whole or not at all. A backup exists from the moment that its file in `backups` does,
+and its chunks are there before; chunks that a killed process left without a backup go with the next `forget`.
 What stands in a name (the epoch, a sequence) cannot be damaged as the bytes of a file can.
 """
 
