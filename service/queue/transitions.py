@@ -1,8 +1,7 @@
 """What each event makes of a message: pure, the same for every store, and nothing `TRANSITIONS` forbids."""
 
-from dataclasses import replace
-
 from service.errors import ClaimLost
+from service.queue.assembly import changed
 from service.queue.model import (
     DEFAULT_TTL_S,
     SETTLED,
@@ -44,21 +43,21 @@ def completed(
     if message.state is State.SENDING:
         message = _move(message, State.SENT, now=now, **acknowledged)
     else:
-        message = replace(message, **acknowledged)  # type: ignore[arg-type]
+        message = changed(message, acknowledged)
     return received_early(message, receipt, now=now)
 
 
 def released(message: Message, *, now: float) -> Message:
     """Nothing of it left: as if it had never been claimed."""
     if message.state is not State.SENDING:
-        return replace(message, claim_token=None)
+        return changed(message, {"claim_token": None})
     return _move(message, State.QUEUED, now=now, claim_token=None)
 
 
 def postponed(message: Message, *, until: float, now: float) -> Message:
     """It was not its turn."""
     if message.state is not State.SENDING:
-        return replace(message, claim_token=None)
+        return changed(message, {"claim_token": None})
     return _move(message, State.QUEUED, now=now, claim_token=None, due_at=until)
 
 
@@ -74,7 +73,7 @@ def failed(
         "last_error": error,
     }
     if message.state is not State.SENDING:
-        return replace(message, **ended)  # type: ignore[arg-type]
+        return changed(message, ended)
     if retry_at is None or message.attempts + 1 >= message.max_attempts:
         return _move(message, State.DEAD, now=now, **ended)
     return _move(message, State.QUEUED, now=now, due_at=retry_at, secret=secret, **ended)
@@ -97,7 +96,7 @@ def unknown(
         "last_error": error,
     }
     if message.state is not State.SENDING:
-        return replace(message, **ended)  # type: ignore[arg-type]
+        return changed(message, ended)
     return received_early(_move(message, State.UNKNOWN, now=now, **ended), receipt, now=now)
 
 
@@ -177,4 +176,4 @@ def _move(message: Message, state: State, *, now: float, **changes: object) -> M
     if state is not State.SENDING:
         changes["worker"] = None
     finished_at = now if state in SETTLED else None
-    return replace(message, state=state, finished_at=finished_at, **changes)  # type: ignore[arg-type]
+    return changed(message, {"state": state, "finished_at": finished_at, **changes})
