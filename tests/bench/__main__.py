@@ -4,6 +4,7 @@ sending  the whole service beside a bare neonize loop, and its memory
 http     messages accepted per second beside bare inserts
 queue    claims and completions per second beside pgqueuer and procrastinate
 depth    sending, scraping and memory with a million messages waiting
+backup   bytes and time of a session's backup after little traffic, and what it costs who writes to it
 """
 
 import argparse
@@ -18,7 +19,7 @@ from typing import Any
 
 from service.config import LogFormat, LogLevel
 from service.telemetry import logging
-from tests.bench import accepting, depth, sending, working
+from tests.bench import accepting, backup, depth, sending, working
 from tests.bench.stores import Places
 
 Section = Callable[[Path, Places, argparse.Namespace], Awaitable[dict[str, Any]]]
@@ -34,6 +35,7 @@ SECTIONS: dict[str, Section] = {
     "depth": lambda folder, places, given: depth.measure(
         folder, places, deep=given.deep, rounds=2 * given.rounds + 1
     ),
+    "backup": lambda folder, _, given: backup.measure(folder, size_mb=given.session_mb, rounds=given.rounds),
 }
 
 
@@ -74,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=2.0, help="http: how long each load lasts")
     add("--jobs", type=int, default=10_000, help="queue: messages in one round")
     add("--deep", type=int, default=1_000_000, help="depth: messages that wait")
+    add("--session-mb", type=int, default=50, help="backup: size of the session in MB (10^6 bytes)")
     return parser
 
 

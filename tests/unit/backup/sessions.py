@@ -54,7 +54,7 @@ class Session:
     ) -> "Session":
         """Of this size, or with so many peers and messages."""
         if size_bytes:
-            peers, messages, pre_keys = size_bytes // BYTES_A_PEER, size_bytes // 450, 812
+            peers, messages, pre_keys = size_bytes // BYTES_A_PEER, size_bytes // 400, 812
         with closing(sqlite3.connect(self.path)) as database:
             database.execute("PRAGMA journal_mode = WAL")
             database.executescript(SCHEMA)
