@@ -29,8 +29,8 @@ _PICK: Final = """
         SELECT lane.chat FROM beacon_lane AS lane
         WHERE lane.account = $1 AND lane.turn = 'ready' AND NOT EXISTS (
             SELECT FROM beacon_message AS message
-            WHERE message.account = lane.account AND message.chat = lane.chat AND message.state = 'sending'
-                AND message.worker <> ALL ($2::text[])
+            WHERE message.account = lane.account AND message.chat = lane.chat
+                AND message.worker IS NOT NULL AND message.worker <> ALL ($2::text[])
             OFFSET 0)
         ORDER BY {order} LIMIT $3
         FOR UPDATE OF lane SKIP LOCKED)
@@ -58,11 +58,11 @@ LINES: Final = f"""
         ORDER BY message.seq LIMIT $3) AS line
     LEFT JOIN LATERAL (
         SELECT message.worker FROM beacon_message AS message
-        WHERE message.account = $1 AND message.chat = picked.chat AND message.state = 'sending'
+        WHERE message.account = $1 AND message.chat = picked.chat AND message.worker IS NOT NULL
         LIMIT 1) AS sender ON true
     LEFT JOIN LATERAL (
         SELECT message.claim_token, message.seq FROM beacon_message AS message
-        WHERE message.account = $1 AND message.chat = picked.chat AND message.state = 'sending'
+        WHERE message.account = $1 AND message.chat = picked.chat AND message.worker IS NOT NULL
             AND message.seq < line.seq
         ORDER BY message.seq DESC LIMIT 1) AS ahead ON true"""  # noqa: S608
 """$2 chats, $3 how many messages of each."""
