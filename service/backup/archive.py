@@ -161,15 +161,19 @@ def unseal(manifest: Manifest, sealed: Mapping[str, bytes], target: Path, keys: 
 
 
 def put_in_place(source: Path, target: Path) -> None:
-    """Rename a whole file to a database's name, durably, and never beside the journal of another one."""
-    for suffix in _SIDE_FILES:
-        target.with_name(target.name + suffix).unlink(missing_ok=True)
-    source.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    """Rename a file that is whole and on the disk to a database's name, durably, and never beside the journal
+    of another one. Raises BackupError."""
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        for suffix in _SIDE_FILES:
+            target.with_name(target.name + suffix).unlink(missing_ok=True)
+        source.replace(target)
+        folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise BackupError(f"{target}: {error.strerror}") from error
 
 
 def _write(file: BinaryIO, manifest: Manifest, sealed: Mapping[str, bytes], key: Key) -> None:

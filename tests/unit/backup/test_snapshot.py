@@ -104,6 +104,20 @@ def test_a_page_lies_in_each_copy_where_it_lay_in_the_last(session: Session, tmp
     assert len(differing) <= 2  # the row's page, and the counters on the first
 
 
+@pytest.mark.parametrize("suffixes", [(), ("-shm",)], ids=["killed", "killed and moved without -shm"])
+def test_what_a_killed_writer_had_committed_is_in_the_copy(tmp_path: Path, suffixes: tuple[str, ...]) -> None:
+    live = tmp_path / "live.db"
+    with writer(live, 1):
+        pass
+    assert live.with_name("live.db-wal").stat().st_size > 0
+    for suffix in suffixes:
+        live.with_name(live.name + suffix).unlink()
+    take_snapshot(live, tmp_path / "copy.db")
+    with open_to_read(tmp_path / "copy.db") as copy:
+        (turn,) = copy.execute("SELECT DISTINCT turn FROM even").fetchone()
+    assert turn >= 2
+
+
 @pytest.mark.parametrize("data", [None, b"no database at all" * 500], ids=["missing", "other"])
 def test_what_is_no_session_is_not_copied(tmp_path: Path, data: bytes | None) -> None:
     if data is not None:
