@@ -9,6 +9,7 @@ may have counted, and everything here that is done twice is done once.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import resources
 from itertools import islice
 from typing import Any, Final, TypeVar
@@ -186,7 +187,8 @@ class PostgresVault:
         try:
             return await work(connection)
         except BaseException:
-            connection.terminate()  # the server takes everything back; a ROLLBACK could wait for it for ever
+            with suppress(asyncpg.InterfaceError):  # the pool has parted from it already
+                connection.terminate()  # the server takes all back; a ROLLBACK could wait for it for ever
             raise
         finally:
             await pool.release(connection)
@@ -215,7 +217,7 @@ async def _put(
     base: Connection, sealed: Sealed, chunks: Mapping[str, bytes], *, account: str, epoch: int
 ) -> None:
     kept = sealed.kept
-    if await base.fetchval(sql.MANIFEST, account, kept.sequence) == sealed.manifest:
+    if await _is_kept(base, account, sealed):
         return
     _refuse_late(epoch, entered=await base.fetchval(sql.EPOCH, account))
     named = sorted(set(sealed.chunk_ids))
@@ -227,6 +229,8 @@ async def _put(
     _refuse_late(epoch, entered=await base.fetchval(sql.OWN, account, epoch))
     latest = await base.fetchval(sql.LATEST, account)
     if latest is not None and kept.sequence <= latest:
+        if await _is_kept(base, account, sealed):
+            return
         raise ValueError(f"sequence {kept.sequence}: {latest} is kept already")
     number = await base.fetchval(
         sql.KEEP,
@@ -242,6 +246,11 @@ async def _put(
     )
     if await base.fetchval(sql.NAME, account, number, named) != len(named):
         raise BackupUnreadable("chunks that this backup counts on are not there any more")
+
+
+async def _is_kept(base: Connection, account: str, sealed: Sealed) -> bool:
+    kept: bytes | None = await base.fetchval(sql.MANIFEST, account, sealed.kept.sequence)
+    return kept == sealed.manifest
 
 
 async def _manifest(base: Connection, account: str, sequence: int) -> bytes | None:

@@ -119,19 +119,26 @@ class InPostgres:
             sequence,
         )
         await self._look.execute("SET allow_system_table_mods = on")
+        kind = "UPDATE pg_class SET relkind = $1 WHERE oid = $2::text::regclass"
+        await self._look.execute(kind, b"r", toast)
         await self._look.execute(f"DELETE FROM {toast} WHERE chunk_id = $1", value)
+        await self._look.execute(kind, b"t", toast)
 
     @asynccontextmanager
     async def away(self) -> AsyncIterator[None]:
-        name = self.url.rsplit("/", 1)[1]
-        await self._look.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        await self._look.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = $1 AND application_name = 'beacon backup'",
-            name,
-        )
-        yield
-        await self._look.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        server, _, name = self.url.rpartition("/")
+        admin: asyncpg.Connection = await asyncpg.connect(f"{server}/postgres")
+        try:
+            await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = $1 AND application_name = 'beacon backup'",
+                name,
+            )
+            yield
+            await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        finally:
+            await admin.close()
 
     @asynccontextmanager
     async def full(self, account: str) -> AsyncIterator[None]:

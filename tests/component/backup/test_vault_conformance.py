@@ -79,6 +79,12 @@ async def test_the_same_backup_put_again_is_kept_once(vault: Vault) -> None:
     assert await sequences(vault) == [5]
 
 
+async def test_the_same_backup_put_by_several_at_once_is_kept_once(place: Place, account: str) -> None:
+    vaults = [await place.vault(account) for _ in range(3)]
+    await asyncio.gather(*(vault.put(backup(5, chunks("a")), chunks("a"), epoch=1) for vault in vaults))
+    assert await sequences(vaults[0]) == [5]
+
+
 async def test_a_damaged_chunk_is_mended_by_handing_it_over_again(vault: Vault) -> None:
     (chunk_id,) = chunks("a")
     await vault.put(backup(1, chunks("a")), {chunk_id: b"damaged"}, epoch=1)
