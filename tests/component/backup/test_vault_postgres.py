@@ -208,7 +208,7 @@ async def test_an_owner_that_was_stopped_before_its_commit_does_not_keep_the_nex
     await look.execute("BEGIN;" + SETTINGS)
     assert await look.fetchval(OWN, account, 1) == 1
     assert await vault.enter() == 1, "what the stopped one did is taken back"
-    with pytest.raises(asyncpg.PostgresError):
+    with pytest.raises(asyncpg.InterfaceError, match="closed"):
         await look.execute("COMMIT")
 
 
