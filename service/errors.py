@@ -20,6 +20,7 @@ BeaconError
  │   │   └─ VaultFull        it has no room; nothing was changed
  │   ├─ FenceTooOld          another process owns the account by now; nothing was changed
  │   ├─ SnapshotRefused      the session is not fit to be kept; names the reason
+ │   ├─ BackupMissing        there is no such copy
  │   └─ BackupUnreadable     a copy is there, but cannot be read: damaged, or sealed with another key
  │       └─ BackupKeyMissing it names a key that we do not have
  ├─ EngineError              the child process that owns neonize
@@ -155,6 +156,12 @@ class SnapshotRefused(BackupError):
     def __init__(self, reason: str, sentence: str) -> None:
         super().__init__(sentence)
         self.reason = reason
+
+
+class BackupMissing(BackupError):
+    """There is no copy, or none of that number."""
+
+    exit_code = 66  # EX_NOINPUT
 
 
 class BackupUnreadable(BackupError):

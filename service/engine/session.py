@@ -25,6 +25,7 @@ class SessionFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._identity = path.with_suffix(".id")
+        self._cleared = path.with_suffix(".cleared")
 
     def identity(self) -> str:
         """Names this database as long as nothing of it is undone: what was sent while it was named
@@ -40,10 +41,24 @@ class SessionFile:
 
     def renew_identity(self) -> None:
         """To be called when the database is put back to an earlier state, before it is."""
+        self.take_identity(secrets.token_hex(8))
+
+    def take_identity(self, identity: str) -> None:
+        """To be called when the very database that was named so has been brought here."""
         fresh = self._identity.with_suffix(".new")
         fresh.touch(mode=0o600)
-        fresh.write_text(secrets.token_hex(8), encoding="ascii")
+        fresh.write_text(identity, encoding="ascii")
         fresh.replace(self._identity)
+
+    @property
+    def cleared(self) -> bool:
+        """The operator removed a session here, and no other has been backed up since: what backups there are
+        must not come back by themselves."""
+        return self._cleared.exists()
+
+    def replaced_by_another(self) -> None:
+        """The session that is here now is backed up; what was cleared before is of the past."""
+        self._cleared.unlink(missing_ok=True)
 
     def prepare(self) -> None:
         """Create the file (mode 0600) if it is missing and put it in WAL mode, which lasts and doubles
@@ -84,6 +99,7 @@ class SessionFile:
 
     def remove(self) -> None:
         """Delete the database, its side files and the engine's notes. Only while no engine runs."""
+        self._cleared.touch(mode=0o600)  # first, so that half a removal is not undone by a restore
         self._identity.unlink(missing_ok=True)
         Notebook(self.path).clear()
         for suffix in ("", *_SIDE_FILES):

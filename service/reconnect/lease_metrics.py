@@ -9,12 +9,15 @@ RENEWAL_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 
 
 class Hindrance(StrEnum):
-    """What stands between this process and the lease; the operator does something else for each."""
+    """What stands between this process and connecting; the operator does something else for each."""
 
     HELD_ELSEWHERE = "held_elsewhere"  # another process holds it: the ordinary wait of a standby
     UNREACHABLE = "unreachable"  # the database does not answer
     REFUSED = "refused"  # the database answers and does not let us: password, rights, full disk
-    DATA_DIR = "data_dir"  # without a database: the fencing number cannot be written
+    DATA_DIR = "data_dir"  # what has to be written before a login cannot be written
+    VAULT_UNREACHABLE = "vault_unreachable"  # where the session's backups are does not answer
+    BACKUP_UNREADABLE = "backup_unreadable"  # there are backups of the session, and none can be read
+    BACKUP_KEY_MISSING = "backup_key_missing"  # there are, sealed with a key that we do not have
 
 
 class LostReason(StrEnum):
@@ -53,7 +56,7 @@ class LeaseMetrics:
         ).labels(account)
         self._hindered = Gauge(
             "whatsapp_lease_hindered",
-            "1 for what keeps this process from the lease that it asks for; all 0 while it does not wait.",
+            "1 for what keeps this process from connecting as the account's owner; all 0 while nothing does.",
             ["account", "hindrance"],
             registry=registry,
         )

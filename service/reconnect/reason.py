@@ -21,6 +21,10 @@ class Reason(StrEnum):
     LEASE_UNWRITABLE = "lease_unwritable"
     LEASE_LOST = "lease_lost"
     LEASE_HELD = "lease_held"
+    # the session, before it is connected
+    VAULT_UNREACHABLE = "vault_unreachable"
+    BACKUP_UNREADABLE = "backup_unreadable"
+    BACKUP_KEY_MISSING = "backup_key_missing"
     # the way it should be
     CONNECTED = "connected"
     KEEPALIVE_RESTORED = "keepalive_restored"

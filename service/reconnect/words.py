@@ -19,7 +19,7 @@ class Words:
 
 STATES: Final[dict[State, Words]] = {
     State.STARTING: Words("Starting", "busy"),
-    State.WAITING_FOR_LEASE: Words("Waiting for the other process", "wait"),
+    State.WAITING_FOR_LEASE: Words("Waiting until it may connect", "wait"),
     State.UNPAIRED: Words("Not linked to a phone yet", "wait"),
     State.PAIRING: Words("Link your phone", "wait"),
     State.CONNECTING: Words("Connecting", "busy"),

@@ -41,6 +41,21 @@ ROWS: Final[tuple[Rule, ...]] = (
         "It is not certain any more that no other process connects this account. Beacon has ended its "
         "connection and asks anew; messages are kept.",
     ),
+    _waiting(
+        Reason.VAULT_UNREACHABLE,
+        "Where the session's backups are kept does not answer. Beacon keeps asking: linking the phone anew "
+        "would give up the session that is kept there. BACKUP_ENABLED=false starts without it.",
+    ),
+    _waiting(
+        Reason.BACKUP_UNREADABLE,
+        "There are backups of the session, and none can be read; the log says why. Nothing is overwritten. "
+        "Mend what keeps them; or link the phone anew, with another ACCOUNT or with BACKUP_ENABLED=false.",
+    ),
+    _waiting(
+        Reason.BACKUP_KEY_MISSING,
+        "The session's backup is sealed with a key that is not in BACKUP_KEYS. Nothing is overwritten. Add "
+        "the key and start again; or link the phone anew, with another ACCOUNT or with BACKUP_ENABLED=false.",
+    ),
     Rule(
         reason=Reason.LEASE_HELD,
         state=State.CONNECTING,

@@ -1,0 +1,287 @@
+"""The session in our hands: brought back if need be before the first login, kept once more after the last.
+
+It sits around the lease. Who holds the lease may not connect yet: first it is made sure that the session on
+this disk is the one to connect with, and the vault is told that a new owner has begun.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+import structlog
+from opentelemetry.trace import Span, Tracer
+
+from service.backup import spans
+from service.backup.backups import Backups, Tenure
+from service.backup.local import Found, Lineage, Local, SessionOnDisk
+from service.backup.metrics import BackupMetrics
+from service.backup.model import Cause, Kept, RestoreKind
+from service.backup.report import Restored
+from service.backup.restore import CLEAN_FOR_S, Plan, candidates, exact, plan
+from service.backup.shelf import Fetched, Shelf
+from service.backup.snapshot import drop_ratchets
+from service.clock import Clock
+from service.errors import (
+    BackupError,
+    BackupKeyMissing,
+    BackupMissing,
+    BackupUnreadable,
+    DataDirUnusable,
+    StoreTooNew,
+    VaultUnavailable,
+)
+
+log = structlog.get_logger(__name__)
+
+PATIENCE_S: Final = 30.0
+"""How long the vault is waited for when there is a good session without it."""
+
+ASK_AGAIN_S: Final = 2.0
+LEAVE_S: Final = 8.0
+
+
+class Hurdle(StrEnum):
+    """What stands between the session and its first login."""
+
+    VAULT_UNREACHABLE = "vault_unreachable"
+    BACKUP_UNREADABLE = "backup_unreadable"
+    BACKUP_KEY_MISSING = "backup_key_missing"
+    DISK = "disk"  # the session cannot be written, or read, here
+
+
+Tell = Callable[[Hurdle], None]
+
+
+class Custody:
+    """Admits the owner of the lease, and lets it go. `fenced`: the lease is a database's, seen by all."""
+
+    def __init__(
+        self,
+        *,
+        shelf: Shelf,
+        backups: Backups,
+        local: Local,
+        session: SessionOnDisk,
+        fenced: bool,
+        clock: Clock,
+        metrics: BackupMetrics,
+        tracer: Tracer,
+    ) -> None:
+        self._shelf = shelf
+        self._backups = backups
+        self._local = local
+        self._session = session
+        self._fenced = fenced
+        self._clock = clock
+        self._metrics = metrics
+        self._tracer = tracer
+        self._fence = 0
+
+    async def clear_the_way(self) -> None:
+        """Before anything runs: remove leftovers, and move a damaged session aside. Raises BackupError."""
+        await self._shelf.scratch.clear()
+        if await asyncio.to_thread(self._local.look) is Found.DAMAGED:
+            await self._set_aside("bad")
+
+    async def admit(self, fence: int, tell: Tell) -> None:
+        """Return when the session may connect; `tell` hears what keeps it from that, at each change."""
+        self._fence = fence if self._fenced else 0
+        began = self._clock.monotonic()
+        told: Hurdle | None = None
+        while True:
+            try:
+                await self._take_over(self._clock.monotonic() - began)
+            except (BackupError, StoreTooNew, DataDirUnusable, OSError) as error:
+                hurdle = _hurdle(error)
+                if hurdle is not told:
+                    log.warning("backup.hindered", hurdle=hurdle, error=str(error))
+                    tell(hurdle)
+                    told = hurdle
+            else:
+                return
+            await self._clock.sleep(ASK_AGAIN_S)
+
+    async def enter_late(self) -> None:
+        """Begin our epoch, if the account is connected without one. Raises VaultUnavailable."""
+        if self._backups.unprotected:
+            await self._shelf.vault.open()
+            lineage = await asyncio.to_thread(self._local.lineage)
+            epoch = await self._enter()
+            if lineage is not None and lineage.epoch < epoch - 1:
+                log.error("backup.connected_behind", epoch=epoch, local_epoch=lineage.epoch)
+            log.info("backup.protected_again", epoch=epoch)
+
+    async def enter_again(self) -> None:
+        """Another epoch than ours was entered while the database's lease is ours: by a process that had lost
+        it and was slow. Without a database nobody knows who is right. Raises VaultUnavailable."""
+        if self._fenced and self._backups.tenure is not None:
+            log.warning("backup.entered_again", epoch=await self._enter())
+
+    async def leave(self) -> None:
+        """The engine has ended for good: keep where the session stopped. Never longer than 8 s."""
+        if self._backups.tenure is None:
+            return
+        try:
+            async with asyncio.timeout(LEAVE_S):
+                await self._backups.back_up(Cause.STOP)
+        except TimeoutError:
+            log.warning("backup.stop_cut_short", after_s=LEAVE_S)
+        finally:
+            self._backups.end()
+
+    def lapse(self) -> None:
+        """The lease is lost: somebody else may own the session by now."""
+        self._backups.end()
+
+    # --- taking over --------------------------------------------------------------------------------
+
+    async def _take_over(self, waited_s: float) -> None:
+        found = await asyncio.to_thread(self._local.look)
+        if found is Found.DAMAGED:
+            await self._set_aside("bad")
+            found = Found.NOTHING
+        lineage = await asyncio.to_thread(self._local.lineage)
+        gap = self._fenced and lineage is not None and self._fence != lineage.fence + 1
+        try:
+            await self._shelf.vault.open()
+            epoch, listed = await self._shelf.vault.epoch(), await self._shelf.listed()
+        except VaultUnavailable as error:
+            if found is Found.NOTHING and not self._session.cleared:
+                raise
+            if waited_s < PATIENCE_S or self._may_count_as_clean(lineage, waited_s):
+                raise
+            await self._go_on_without(found, lineage, gap=gap, error=error)
+            return
+        self._backups.saw(listed)
+        todo = plan(found, lineage, cleared=self._session.cleared, listed=listed, epoch=epoch, gap=gap)
+        log.info("backup.plan", plan=todo, found=found, epoch=epoch, backups=len(listed))
+        if todo is Plan.FETCH:
+            await self._bring_back(found, lineage, listed)
+            return
+        if todo is Plan.RENEW:
+            await self._renew()
+        await self._enter()
+
+    async def _bring_back(self, found: Found, lineage: Lineage | None, listed: Sequence[Kept]) -> None:
+        with spans.restore(self._tracer) as span:
+            try:
+                await self._restore(found, candidates(found, lineage, listed), listed, span)
+            except BackupUnreadable as error:
+                if found is Found.NOTHING:
+                    raise
+                log.error("backup.unreadable_local_used", error=str(error))  # noqa: TRY400
+                await self._renew()
+                await self._enter()
+
+    async def _restore(
+        self, found: Found, choice: Sequence[Kept], listed: Sequence[Kept], span: Span
+    ) -> None:
+        began = self._clock.monotonic()
+        async with self._shelf.scratch.file() as path:
+            fetched = await self._fetch_best(choice, path)
+            span.add_event("fetched")
+            epoch = await self._shelf.vault.enter()
+            manifest = fetched.manifest
+            stopped_here = exact(
+                manifest,
+                newest=manifest.sequence == listed[0].sequence,
+                epoch=epoch - 1,
+                fence=self._fence,
+                now=self._clock.now(),
+            )
+            dropped = 0 if stopped_here else await asyncio.to_thread(drop_ratchets, path)
+            span.add_event("ratchets dropped" if not stopped_here else "exact")
+            if found is not Found.NOTHING:
+                await self._set_aside("stale")
+            await asyncio.to_thread(
+                self._local.put_back, path, identity=manifest.identity if stopped_here else None
+            )
+            span.add_event("in place")
+        await self._note(epoch)
+        restored = Restored(
+            sequence=manifest.sequence,
+            taken_at=manifest.taken_at,
+            kind=RestoreKind.EXACT if stopped_here else RestoreKind.RATCHETS_DROPPED,
+            sessions_dropped=dropped,
+            size_bytes=manifest.size_bytes,
+            took_s=self._clock.monotonic() - began,
+        )
+        if manifest.sequence == listed[0].sequence:
+            self._shelf.remember(fetched)
+        self._backups.brought_back(restored, manifest)
+        self._metrics.dropped(dropped)
+        self._backups.begin(Tenure(epoch, self._fence))
+        spans.ended(span, restored.kind, good=True)
+        log.warning(
+            "backup.restored",
+            kind=restored.kind,
+            sequence=restored.sequence,
+            age_s=round(self._clock.now() - restored.taken_at, 1),
+            sessions_dropped=dropped,
+            took_s=round(restored.took_s, 3),
+        )
+
+    async def _fetch_best(self, choice: Sequence[Kept], path: Path) -> Fetched:
+        """The latest that can be read; the key that one is sealed with must be there all the same."""
+        for kept in choice:
+            try:
+                return await self._shelf.fetch(kept.sequence, path)
+            except BackupKeyMissing:
+                raise
+            except (BackupUnreadable, BackupMissing) as error:
+                log.error("backup.unreadable", sequence=kept.sequence, error=str(error))  # noqa: TRY400
+        raise BackupUnreadable(f"none of {len(choice)} backups can be read")
+
+    async def _renew(self) -> None:
+        dropped = await asyncio.to_thread(drop_ratchets, self._local.path)
+        self._metrics.dropped(dropped)
+        log.warning("backup.ratchets_dropped", sessions_dropped=dropped)
+
+    async def _enter(self) -> int:
+        epoch = await self._shelf.vault.enter()
+        await self._note(epoch)
+        self._backups.begin(Tenure(epoch, self._fence))
+        return epoch
+
+    async def _note(self, epoch: int) -> None:
+        lineage = await asyncio.to_thread(self._local.lineage)
+        adopted = lineage is not None and lineage.adopted
+        await asyncio.to_thread(self._local.note, epoch=epoch, fence=self._fence, adopted=adopted)
+
+    # --- without the vault --------------------------------------------------------------------------
+
+    def _may_count_as_clean(self, lineage: Lineage | None, waited_s: float) -> bool:
+        """Somewhere else our last backup could still be taken for the last state, were we to connect now."""
+        if self._fenced or lineage is None or lineage.clean_at is None or waited_s >= CLEAN_FOR_S:
+            return False
+        return self._clock.now() < lineage.clean_at + CLEAN_FOR_S
+
+    async def _go_on_without(
+        self, found: Found, lineage: Lineage | None, *, gap: bool, error: VaultUnavailable
+    ) -> None:
+        if gap and found is Found.DEVICE:
+            await self._renew()
+        if lineage is not None:
+            await asyncio.to_thread(
+                self._local.note, epoch=lineage.epoch, fence=self._fence, adopted=lineage.adopted
+            )
+        self._backups.go_unprotected()
+        log.error("backup.unprotected", error=str(error))
+
+    async def _set_aside(self, label: str) -> None:
+        await asyncio.to_thread(self._local.set_aside, label, now=self._clock.now())
+        log.error("backup.session_set_aside", label=label)
+
+
+def _hurdle(error: Exception) -> Hurdle:
+    match error:
+        case VaultUnavailable():
+            return Hurdle.VAULT_UNREACHABLE
+        case BackupKeyMissing():
+            return Hurdle.BACKUP_KEY_MISSING
+        case BackupUnreadable() | StoreTooNew():
+            return Hurdle.BACKUP_UNREADABLE
+        case _:
+            return Hurdle.DISK

@@ -1,0 +1,129 @@
+"""Backups by themselves: it looks at the session every few seconds, and does what is due."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from service.backup.backups import Backups
+from service.backup.custody import Custody
+from service.backup.local import Local
+from service.backup.model import Cause
+from service.backup.report import Outcome, Report
+from service.backup.schedule import Schedule, Signature
+from service.clock import Clock
+from service.engine.protocol import AnyEvent, Paired
+from service.errors import BackupError, DataDirUnusable, StoreTooNew
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY_S: Final = 5.0
+VERIFY_EVERY_S: Final = 6 * 3600.0
+VERIFY_AGAIN_S: Final = 900.0
+"""After a check that could not be made, or that failed."""
+
+WORTH_REPEATING: Final = frozenset({Outcome.UNREACHABLE, Outcome.FULL, Outcome.FAILED, Outcome.FENCED})
+"""What may go better at the next try; an unfit session is looked at again when it changes."""
+
+
+class Scheduler:
+    """Runs from start to stop; whatever fails is counted and tried again."""
+
+    def __init__(
+        self, *, backups: Backups, custody: Custody, local: Local, interval_s: float, clock: Clock
+    ) -> None:
+        self._backups = backups
+        self._custody = custody
+        self._local = local
+        self._clock = clock
+        self._schedule = Schedule(interval_s=interval_s, began_at=clock.monotonic())
+        self._paired = asyncio.Event()
+        self._verify_at = clock.monotonic() + VERIFY_EVERY_S
+
+    def hear(self, event: AnyEvent) -> None:
+        """A phone that is linked is backed up at once."""
+        if isinstance(event, Paired):
+            self._paired.set()
+        self._backups.hear(event)
+
+    async def back_up(self, cause: Cause = Cause.ASKED) -> Report:
+        """Make a backup now; the next by itself counts from it."""
+        report = await self._backups.back_up(cause)
+        if report.outcome is not Outcome.NOT_OWNER:
+            self._schedule.ended(
+                success=report.outcome.success,
+                worth_repeating=report.outcome in WORTH_REPEATING,
+                took_s=report.took_s,
+                now=self._clock.monotonic(),
+            )
+        return report
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._pause()
+            await self._turn()
+
+    async def _turn(self) -> None:
+        if self._paired.is_set():
+            self._paired.clear()
+            self._schedule.paired()
+            await self._adopt()
+        self._schedule.sees(await asyncio.to_thread(signature, self._local.path), now=self._clock.monotonic())
+        if self._backups.unprotected:
+            await self._try(self._custody.enter_late, "backup.still_unprotected")
+        if self._backups.tenure is None:
+            return
+        if (cause := self._schedule.due(now=self._clock.monotonic())) is not None:
+            report = await self.back_up(cause)
+            if report.outcome is Outcome.FENCED:
+                await self._try(self._custody.enter_again, "backup.not_entered_again")
+        if self._clock.monotonic() >= self._verify_at:
+            await self._verify()
+
+    async def _verify(self) -> None:
+        pause_s = VERIFY_EVERY_S
+        try:
+            await self._backups.verify()
+        except BackupError as error:
+            log.warning("backup.verification_failed", error=str(error))
+            pause_s = VERIFY_AGAIN_S
+        self._verify_at = self._clock.monotonic() + pause_s
+
+    async def _adopt(self) -> None:
+        try:
+            await asyncio.to_thread(self._local.adopt)
+        except (OSError, DataDirUnusable) as error:
+            log.warning("backup.pairing_not_noted", error=str(error))
+
+    async def _pause(self) -> None:
+        """Until the next look, or a phone is linked."""
+        sleeping = asyncio.create_task(self._clock.sleep(LOOK_EVERY_S))
+        hearing = asyncio.create_task(self._paired.wait())
+        try:
+            await asyncio.wait({sleeping, hearing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (sleeping, hearing):
+                task.cancel()
+            await asyncio.gather(sleeping, hearing, return_exceptions=True)
+
+    async def _try(self, entering: Callable[[], Awaitable[None]], event: str) -> None:
+        try:
+            await entering()
+        except (BackupError, StoreTooNew, DataDirUnusable, OSError) as error:
+            log.warning(event, error=str(error))
+
+
+def signature(session: Path) -> Signature:
+    """What changes when the session's file or its log is written; never opens them."""
+    found = []
+    for path in (session, session.with_name(session.name + "-wal")):
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            found.append((-1, 0))
+        else:
+            found.append((stat.st_size, stat.st_mtime_ns))
+    return tuple(found)
