@@ -20,16 +20,17 @@ EARLY_RECEIPT_S: Final = 3600.0
 GET: Final = f"{rows.SELECT} WHERE m.account = $1 AND m.id = $2"
 NEXT_DUE: Final = """
     SELECT due_at FROM beacon_lane WHERE account = $1 AND turn = 'waiting' ORDER BY due_at LIMIT 1"""
-UNKNOWNS: Final = f"{rows.SELECT} WHERE m.account = $1 AND m.state = 'unknown' ORDER BY m.seq"
+UNKNOWNS: Final = f"{rows.SELECT} WHERE m.account || ' ' || m.state = $1 || ' unknown' ORDER BY m.seq"
 ORPHANS: Final = f"""
     {rows.SELECT} WHERE m.account = $1 AND m.worker IS NOT NULL AND m.worker <> $2"""
 FIND_CHAT: Final = f"""
-    {rows.SELECT} WHERE m.account = $1 AND m.seq < $2 AND m.chat = $4 ORDER BY m.seq DESC LIMIT $3"""
+    {rows.SELECT} WHERE m.account || ' ' || m.chat = $1 || ' ' || $4 AND m.seq < $2
+    ORDER BY m.seq DESC LIMIT $3"""
 FIND_STATES: Final = f"""
     SELECT {rows.columns("m")} FROM unnest($4::text[]) AS wanted (state)
     CROSS JOIN LATERAL (
         SELECT * FROM beacon_message AS message
-        WHERE message.account = $1 AND message.state = wanted.state AND message.seq < $2
+        WHERE message.account || ' ' || message.state = $1 || ' ' || wanted.state AND message.seq < $2
         ORDER BY message.seq DESC LIMIT $3) AS m
     ORDER BY m.seq DESC LIMIT $3"""  # noqa: S608
 
@@ -40,7 +41,7 @@ _WHERE_EXPIRED: Final = f"""
     SELECT seq, chat FROM beacon_message WHERE account = $1 AND state = 'queued' AND expires_at <= $2
     ORDER BY expires_at LIMIT {BATCH}"""  # noqa: S608
 _WHERE_DEAD: Final = f"""
-    SELECT seq, chat FROM beacon_message WHERE account = $1 AND state = 'dead' AND seq > $2
+    SELECT seq, chat FROM beacon_message WHERE account || ' ' || state = $1 || ' dead' AND seq > $2
     ORDER BY seq LIMIT {BATCH}"""  # noqa: S608
 _BY_SEQ: Final = f"""
     {rows.SELECT} JOIN unnest($2::bigint[]) AS wanted (seq) ON m.seq = wanted.seq
@@ -51,7 +52,7 @@ _FORGET: Final = f"""
         SELECT seq FROM beacon_message WHERE account = $1 AND state = $2 AND finished_at <= $3
         ORDER BY finished_at LIMIT {BATCH} FOR UPDATE SKIP LOCKED)
     RETURNING file"""  # noqa: S608
-_EARLY_FORGET: Final = "DELETE FROM beacon_early_receipt WHERE account = $1 AND kept_at <= $2"
+_EARLY_FORGET: Final = "DELETE FROM beacon_early_receipt WHERE account || '' = $1 AND kept_at <= $2"
 _TOKENS_AFTER: Final = """
     SELECT setval('beacon_claim_token', $2)
     WHERE $1 <> '' AND $2 > (SELECT last_value FROM beacon_claim_token)"""

@@ -8,7 +8,10 @@ up, a head has expired), what is known is written, and the rest is asked for aga
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
+
+import asyncpg
 
 from service.queue import postgres_rows as rows
 from service.queue import transitions
@@ -81,11 +84,34 @@ class Unserved(Exception):
     """There was too much to look at for one transaction: ask again."""
 
 
-@dataclass(slots=True)
 class _Entry:
-    message: Message
-    ahead: tuple[int, int] | None
-    """The message of the chat that is being sent before this one: its seq and its token."""
+    """A row of a line; most are only looked at."""
+
+    __slots__ = ("_row", "due_at", "expires_at", "seq")
+
+    def __init__(self, row: asyncpg.Record) -> None:
+        self._row = row
+        self.seq: int = row["seq"]
+        self.due_at: float = row["due_at"]
+        self.expires_at: float = row["expires_at"]
+
+    @property
+    def priority(self) -> int:
+        priority: int = self._row["priority"]
+        return priority
+
+    @property
+    def is_queued(self) -> bool:
+        return bool(self._row["state"] == State.QUEUED)
+
+    @property
+    def ahead(self) -> tuple[int, int] | None:
+        """The message of the chat that is being sent before this one: its seq and its token."""
+        seq: int | None = self._row["ahead_seq"]
+        return None if seq is None else (seq, self._row["ahead_token"])
+
+    def message(self) -> Message:
+        return rows.message(self._row)
 
 
 @dataclass(slots=True)
@@ -161,13 +187,13 @@ async def _read(transaction: Transaction, picked: list[str], *, depth: int) -> t
     lines: dict[str, _Line] = {}
     tokens: list[int] = []
     for row in await transaction.fetch(LINES, picked, depth):
-        message = rows.message(row)
-        line = lines.setdefault(message.chat, _Line([], row["sender"]))
-        ahead = None if row["ahead_seq"] is None else (row["ahead_seq"], row["ahead_token"])
-        line.entries.append(_Entry(message, ahead))
+        line = lines.get(row["chat"])
+        if line is None:
+            line = lines[row["chat"]] = _Line([], row["sender"])
+        line.entries.append(_Entry(row))
         tokens.append(row["token"])
     for line in lines.values():
-        line.entries.sort(key=lambda entry: entry.message.seq)
+        line.entries.sort(key=attrgetter("seq"))
     return list(lines.values()), sorted(tokens, reverse=True)
 
 
@@ -193,10 +219,11 @@ class _Hand:
         while self._heap and claim is None and not self.unclear:
             _, _, line = heapq.heappop(self._heap)
             entry = line.entries[line.at]
-            if entry.message.expires_at <= asked.now:
-                self._transaction.save(transitions.expired(entry.message, now=asked.now), entry.message)
+            if entry.expires_at <= asked.now:
+                late = entry.message()
+                self._transaction.save(transitions.expired(late, now=asked.now), late)
                 self.unclear = True  # a lane that was not read may come before what follows here
-            elif line.sender not in {None, asked.worker} or entry.message.due_at > asked.now:
+            elif line.sender not in {None, asked.worker} or entry.due_at > asked.now:
                 aside.append(line)
             else:
                 claim = self._claim(line, entry, asked)
@@ -207,7 +234,7 @@ class _Hand:
         return claim
 
     def _claim(self, line: _Line, entry: _Entry, asked: Take) -> Claim:
-        token, message = self._tokens.pop(), entry.message
+        token, message = self._tokens.pop(), entry.message()
         sending = transitions.claimed(message, token=token, worker=asked.worker, now=asked.now)
         ahead = max((one for one in (entry.ahead, line.before) if one is not None), default=None)
         line.sender, line.before = asked.worker, (message.seq, token)
@@ -219,7 +246,6 @@ class _Hand:
         if entry is None:
             self.unclear = self.unclear or len(line.entries) == self._depth
             return
-        message = entry.message
-        if message.state is State.QUEUED and min(message.due_at, message.expires_at) <= self._transaction.now:
-            rank = 0 if self._fair else -message.priority
-            heapq.heappush(self._heap, (rank, message.seq, line))
+        if entry.is_queued and min(entry.due_at, entry.expires_at) <= self._transaction.now:
+            rank = 0 if self._fair else -entry.priority
+            heapq.heappush(self._heap, (rank, entry.seq, line))

@@ -1,6 +1,6 @@
 """What the queue does in one transaction of PostgreSQL, the same kind of operation many at once."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final, TypeAlias
@@ -96,7 +96,7 @@ def weight(operation: Operation) -> int:
 
 
 async def perform(
-    transaction: Transaction, operations: Sequence[Operation], *, settled: dict[int, Message]
+    transaction: Transaction, operations: Sequence[Operation], *, settled: Mapping[int, Message]
 ) -> list[Any]:
     """Do all of them in their order; an answer or an exception for each.
 
@@ -157,7 +157,40 @@ async def _enqueue(transaction: Transaction, operations: Sequence[Enqueue]) -> l
 
 
 async def _settle(
-    transaction: Transaction, operations: Sequence[Settle], settled: dict[int, Message]
+    transaction: Transaction, operations: Sequence[Settle], settled: Mapping[int, Message]
+) -> list[Message | ClaimLost]:
+    """A message that is still as it was claimed need not be read again; the others are."""
+    answers: dict[int, Message | ClaimLost] = dict(await _settle_unread(transaction, operations))
+    left = [at for at in range(len(operations)) if at not in answers]
+    if left:
+        read = await _settle_read(transaction, [operations[at] for at in left], settled)
+        answers.update(zip(left, read, strict=True))
+    for at, answer in answers.items():
+        if operations[at].stays_out_of_line and isinstance(answer, Message):
+            transaction.met.setdefault(answer.chat, operations[at].now)
+    return [answers[at] for at in range(len(operations))]
+
+
+async def _settle_unread(transaction: Transaction, operations: Sequence[Settle]) -> dict[int, Message]:
+    """The answers, by place, of those of which nothing has happened since the claim."""
+    first: dict[int, int] = {}
+    for at, operation in enumerate(operations):
+        first.setdefault(operation.claim.message.seq, at)
+    places = [at for at in first.values() if _believed(operations[at].claim)]
+    if not places:
+        return {}
+    chosen = [operations[at] for at in places]
+    changes = [(one.claim.message, one.how(one.claim.message, None)) for one in chosen]
+    done = await transaction.try_save(changes, unless_receipt=[one.whatsapp_id for one in chosen])
+    return {at: after for at, (_, after) in zip(places, changes, strict=True) if after.seq in done}
+
+
+def _believed(claim: Claim) -> bool:
+    return claim.message.state is State.SENDING and claim.message.claim_token == claim.token
+
+
+async def _settle_read(
+    transaction: Transaction, operations: Sequence[Settle], settled: Mapping[int, Message]
 ) -> list[Message | ClaimLost]:
     found = await transaction.fetch(
         _HELD,
@@ -175,15 +208,13 @@ async def _settle(
         try:
             before = transitions.held_by(held.get(claim.message.seq), claim)
         except ClaimLost as lost:
-            answers.append(settled.pop(claim.token, lost))
+            answers.append(settled.get(claim.token, lost))
             continue
         receipt = early.pop(operation.whatsapp_id, None)
         if receipt is not None and operation.whatsapp_id is not None:
             taken.append(operation.whatsapp_id)
         after = transaction.save(operation.how(before, receipt), before)
         held[after.seq] = after
-        if operation.stays_out_of_line:
-            transaction.met.setdefault(after.chat, operation.now)
         answers.append(after)
     if taken:
         await transaction.execute(_EARLY_TAKEN, taken)

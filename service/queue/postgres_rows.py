@@ -1,13 +1,14 @@
 """Messages as rows of PostgreSQL, many in one statement, and back."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from functools import cache
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
 
 from service.engine.content import AnyContent
+from service.queue.assembly import FIELDS, assembled
 from service.queue.model import Message, OnUnknown, SendResult, State
 
 _CONTENT: Final = msgspec.json.Decoder(AnyContent)
@@ -41,7 +42,16 @@ _TYPES: Final = {
 }
 """Every field of Message but `seq`, which the table gives."""
 
-_FIELDS: Final = tuple(field.name for field in fields(Message))
+_CONTENT_AT: Final = FIELDS.index("content")
+_STATE_AT: Final = FIELDS.index("state")
+_ON_UNKNOWN_AT: Final = FIELDS.index("on_unknown")
+_RESULT_AT: Final = FIELDS.index("last_result")
+_STATES: Final = {state.value: state for state in State}
+_ON_UNKNOWN: Final = {choice.value: choice for choice in OnUnknown}
+_RESULTS: Final[dict[str | None, SendResult | None]] = {
+    None: None,
+    **{result.value: result for result in SendResult},
+}
 _MUTABLE: Final = (
     "state",
     "attempts",
@@ -60,11 +70,12 @@ _MUTABLE: Final = (
     "expires_at",
     "resends",
 )
+_mutable: Final = attrgetter(*_MUTABLE)
 
 
 def columns(table: str) -> str:
     """What `message` reads, of the table or alias named."""
-    return ", ".join(f"{table}.{name}" for name in _FIELDS)
+    return ", ".join(f"{table}.{name}" for name in FIELDS)
 
 
 def _arrays(names: Sequence[str], *, first: int) -> str:
@@ -84,33 +95,48 @@ INSERT: Final = f"""
 """$1 account, then `inserted`. In the order given; one whose id or idempotency key is kept is left out."""
 
 
-def update(changes: Sequence[tuple[Message, Message]]) -> tuple[str, list[list[Any]]]:
+def update(
+    changes: Sequence[tuple[Message, Message]], *, unless_receipt: Sequence[str | None] | None = None
+) -> tuple[str, list[Sequence[Any]]]:
     """The statement, with the account as $1, that turns messages as they were into what they shall be, and
-    its arrays. It leaves out those that somebody moved since they were read."""
+    its arrays; it answers the seqs of those that it changed.
+
+    It leaves out those that somebody moved since they were read, and those for whose WhatsApp id in
+    `unless_receipt` there is an early receipt.
+    """
     before, after = zip(*changes, strict=True)
-    names = tuple(
-        name for name in _MUTABLE if any(getattr(old, name) != getattr(new, name) for old, new in changes)
-    )
-    values = [[getattr(message, name) for message in after] for name in names]
+    old, new = (zip(*map(_mutable, messages), strict=True) for messages in (before, after))
+    changed = {name: list(now) for name, was, now in zip(_MUTABLE, old, new, strict=True) if was != now}
+    names, values = tuple(changed), list(changed.values())
     if "last_error" in names:
         at = names.index("last_error")
         values[at] = [None if error is None else _storable(error) for error in values[at]]
     guards = [[m.seq for m in before], [m.state for m in before], [m.claim_token for m in before]]
-    return _update(names), [*guards, *values]
+    if unless_receipt is None:
+        return _update(names), [*guards, *values]
+    return _update(names, look_for_receipt=True), [*guards, *values, unless_receipt]
 
 
 @cache
-def _update(names: tuple[str, ...]) -> str:
+def _update(names: tuple[str, ...], *, look_for_receipt: bool = False) -> str:
     """Written so that no index but that of `seq` seems to help."""
     new = "".join(f", {name}" for name in names)
     arrays = "".join(f", ${at}::{_TYPES[name]}[]" for at, name in enumerate(names, 5))
     changes = ", ".join(f"{name} = new.{name}" for name in names) or "seq = m.seq"
+    early = ""
+    if look_for_receipt:
+        new += ", early_id"
+        arrays += f", ${len(names) + 5}::text[]"
+        early = """AND NOT EXISTS (
+                SELECT FROM beacon_early_receipt AS early
+                WHERE early.whatsapp_id = new.early_id AND early.account = $1 OFFSET 0)"""
     return f"""
         UPDATE beacon_message AS m SET {changes}
         FROM unnest($2::bigint[], $3::text[], $4::bigint[]{arrays})
             AS new (old_seq, old_state, old_token{new})
         WHERE m.seq = new.old_seq AND m.state IS NOT DISTINCT FROM new.old_state
-            AND m.claim_token IS NOT DISTINCT FROM new.old_token AND m.account || '' = $1"""  # noqa: S608
+            AND m.claim_token IS NOT DISTINCT FROM new.old_token AND m.account || '' = $1 {early}
+        RETURNING m.seq"""  # noqa: S608
 
 
 def inserted(messages: Sequence[Message]) -> list[list[Any]]:
@@ -125,13 +151,12 @@ def inserted(messages: Sequence[Message]) -> list[list[Any]]:
 
 def message(row: Iterable[Any]) -> Message:
     """The message of a row that begins with `columns`."""
-    values = dict(zip(_FIELDS, row, strict=False))
-    values["content"] = _CONTENT.decode(values["content"])
-    values["state"] = State(values["state"])
-    values["on_unknown"] = OnUnknown(values["on_unknown"])
-    if values["last_result"] is not None:
-        values["last_result"] = SendResult(values["last_result"])
-    return Message(**values)
+    values = list(row)
+    values[_CONTENT_AT] = _CONTENT.decode(values[_CONTENT_AT])
+    values[_STATE_AT] = _STATES[values[_STATE_AT]]
+    values[_ON_UNKNOWN_AT] = _ON_UNKNOWN[values[_ON_UNKNOWN_AT]]
+    values[_RESULT_AT] = _RESULTS[values[_RESULT_AT]]
+    return assembled(values)
 
 
 def _storable(text: str) -> str:

@@ -59,7 +59,7 @@ _STATES: Final = tuple(State)
 _NAMES: Final = ", ".join(_STATES)
 _NUMBERS: Final = f"""
     SELECT {", ".join(f"coalesce(sum({state}), 0)::bigint AS {state}" for state in _STATES)},
-           (SELECT accepted_at FROM beacon_message WHERE account = $1 AND state = 'queued'
+           (SELECT accepted_at FROM beacon_message WHERE account || ' ' || state = $1 || ' queued'
             ORDER BY seq LIMIT 1) AS oldest,
            txid_current_if_assigned() AS txid
     FROM beacon_tally WHERE account = $1"""  # noqa: S608
@@ -146,11 +146,14 @@ class Transaction:
         """Change a message that was read in this transaction."""
         first, _ = self._pending.get(before.seq, (before, after))
         self._pending[before.seq] = (first, after)
+        self._count(after, before)
+        return after
+
+    def _count(self, after: Message, before: Message) -> None:
         if after.state is not before.state:
             self.moves[before.state, after.state] += 1
             if before.state in IN_LINE or after.state in IN_LINE:
                 self._touched.add(after.chat)
-        return after
 
     async def insert(self, messages: Sequence[Message]) -> dict[str, int]:
         """Keep them, in this order; each one's seq by its id, of those that were not kept already."""
@@ -166,9 +169,28 @@ class Transaction:
         """Write what was saved. Raises Moved."""
         if self._pending:
             changes, self._pending = list(self._pending.values()), {}
-            statement, values = rows.update(changes)
-            if await self.execute(statement, *values) != len(changes):
+            if len(await self._update(changes)) != len(changes):
                 raise Moved
+
+    async def try_save(
+        self, changes: Sequence[tuple[Message, Message]], *, unless_receipt: Sequence[str | None]
+    ) -> set[int]:
+        """Change messages, from what they are believed to be; the seqs of those that were just that and for
+        whose WhatsApp id no receipt came early. The others are as they were."""
+        changed = await self._update(changes, unless_receipt=unless_receipt)
+        for before, after in changes:
+            if before.seq in changed:
+                self._count(after, before)
+        return changed
+
+    async def _update(
+        self,
+        changes: Sequence[tuple[Message, Message]],
+        *,
+        unless_receipt: Sequence[str | None] | None = None,
+    ) -> set[int]:
+        statement, values = rows.update(changes, unless_receipt=unless_receipt)
+        return {row["seq"] for row in await self.fetch(statement, *values)}
 
     # --- the end ----------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from service.postgres import TROUBLE
 from service.queue.model import Claim, Message
 from service.queue.postgres_connection import is_lost, translate
 from service.queue.postgres_doubt import Doubt, undo
-from service.queue.postgres_operations import Operation, Other, perform, weight, whatsapp_ids
+from service.queue.postgres_operations import Operation, Other, Settle, perform, weight, whatsapp_ids
 from service.queue.postgres_transaction import Committed, Moved, Transaction, receipt_locks
 
 log = structlog.get_logger(__name__)
@@ -247,6 +247,9 @@ class Writer:
                 raise
             raise _CommitUnanswered from error
         self._doubt = None
+        for operation in operations if self._settled else ():
+            if isinstance(operation, Settle):
+                self._settled.pop(operation.claim.token, None)
         self._committed(committed, met=transaction.met)
         return answers
 

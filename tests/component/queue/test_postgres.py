@@ -356,6 +356,11 @@ HOT = {
     "settle": (postgres_operations._HELD, "beacon_message_number", "beacon_early_receipt_pkey"),
     "receipt": (postgres_operations._BY_WHATSAPP_ID, "beacon_message_whatsapp_id"),
     "update": (postgres_rows._update(("state", "worker", "claim_token")), "beacon_message_number"),
+    "settle unread": (
+        postgres_rows._update(("state", "whatsapp_id"), look_for_receipt=True),
+        "beacon_message_number",
+        "beacon_early_receipt_pkey",
+    ),
     "change": (postgres_changes._BY_SEQ, "beacon_message_number"),
     "resend": (postgres_changes._WHERE_WHATSAPP_ID, "beacon_message_whatsapp_id"),
     "unknowns": (postgres_changes.UNKNOWNS, "beacon_message_state"),
@@ -365,6 +370,7 @@ HOT = {
     "list": (postgres_changes.FIND_STATES, "beacon_message_state"),
     "list of a chat": (postgres_changes.FIND_CHAT, "beacon_message_chat"),
     "expire": (postgres_changes._WHERE_EXPIRED, "beacon_message_expiry"),
+    "forget receipts": (postgres_changes._EARLY_FORGET, "beacon_early_receipt_kept"),
     "prune": (postgres_changes._FORGET, "beacon_message_finished", "beacon_message_number"),
 }
 

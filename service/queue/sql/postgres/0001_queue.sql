@@ -4,7 +4,8 @@
 -- `account` is the last column of an index wherever it can be. Until a table is analysed PostgreSQL takes any
 -- equality to leave one row in two hundred; with few accounts an index that begins with `account` would look
 -- good for everything, and be a scan of the whole queue. For the same reason no B-tree begins with `seq`: in the
--- order of acceptance one would find whatever is asked for, after everything else.
+-- order of acceptance one would find whatever is asked for, after everything else; and the indexes for lists of a
+-- state or of a chat are by an expression, which no claim can take for its own.
 
 CREATE SEQUENCE beacon_message_seq;
 
@@ -60,8 +61,8 @@ CREATE UNIQUE INDEX beacon_message_idempotency ON beacon_message (idempotency_ke
 CREATE INDEX beacon_message_whatsapp_id ON beacon_message (whatsapp_id, account) WHERE whatsapp_id IS NOT NULL;
 CREATE INDEX beacon_message_line ON beacon_message (chat, account, seq) WHERE state IN ('queued', 'unknown');
 CREATE INDEX beacon_message_sending ON beacon_message (chat, account, seq) WHERE state = 'sending';
-CREATE INDEX beacon_message_state ON beacon_message (state, account, seq);
-CREATE INDEX beacon_message_chat ON beacon_message (chat, account, seq);
+CREATE INDEX beacon_message_state ON beacon_message ((account || ' ' || state), seq);
+CREATE INDEX beacon_message_chat ON beacon_message ((account || ' ' || chat), seq);
 CREATE INDEX beacon_message_expiry ON beacon_message (account, expires_at) WHERE state = 'queued';
 CREATE INDEX beacon_message_finished ON beacon_message (state, account, finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX beacon_message_file ON beacon_message (file, account) WHERE file IS NOT NULL;
@@ -100,7 +101,7 @@ CREATE TABLE beacon_early_receipt (
     PRIMARY KEY (whatsapp_id, account)
 );
 
-CREATE INDEX beacon_early_receipt_kept ON beacon_early_receipt (account, kept_at);
+CREATE INDEX beacon_early_receipt_kept ON beacon_early_receipt ((account || ''), kept_at);
 
 -- Messages by state, moved in the same transactions as they are. Every process has a shard of its own, so
 -- that they do not wait for each other; one shard may be negative, the sum is right.
