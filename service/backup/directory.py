@@ -174,6 +174,7 @@ class Directory:
             sequence = sealed.kept.sequence
             kept = _numbers(self._backups, _SEQUENCE)
             if sequence in kept and self._is(sequence, sealed.manifest):
+                _to_disk(self._backups)  # whoever put it may have been killed before this
                 return
             entered = self.epoch()
             if epoch < entered:
