@@ -15,6 +15,10 @@ from opentelemetry.trace import Tracer
 from prometheus_client import CollectorRegistry
 
 import service
+from service.backup import assembly as backup_assembly
+from service.backup.assembly import BackupParts
+from service.backup.custody import Hurdle
+from service.backup.guarded_lease import GuardedLease
 from service.bot.bot import Bot
 from service.bot.builtin import add_builtin_commands
 from service.bot.metrics import BotMetrics
@@ -46,7 +50,7 @@ from service.queue.store import QueueStore
 from service.reconnect.backoff import Backoff
 from service.reconnect.deadlines import DeadlineFile
 from service.reconnect.lease import Lease, LocalLease
-from service.reconnect.lease_metrics import LeaseMetrics
+from service.reconnect.lease_metrics import Hindrance, LeaseMetrics
 from service.reconnect.lease_postgres import PostgresLease
 from service.reconnect.memory import container_share
 from service.reconnect.metrics import ReconnectMetrics
@@ -62,8 +66,22 @@ from service.web.health import Health
 from service.web.metrics import WebMetrics
 
 SECRET_VARIABLES = frozenset(
-    {"API_TOKEN", "METRICS_TOKEN", "DATABASE_URL", "KEEP_ALIVE_URL", "OTEL_EXPORTER_OTLP_HEADERS"}
+    {
+        "API_TOKEN",
+        "BACKUP_KEYS",
+        "DATABASE_URL",
+        "KEEP_ALIVE_URL",
+        "METRICS_TOKEN",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+    }
 )
+
+HURDLES = {
+    Hurdle.VAULT_UNREACHABLE: Hindrance.VAULT_UNREACHABLE,
+    Hurdle.BACKUP_UNREADABLE: Hindrance.BACKUP_UNREADABLE,
+    Hurdle.BACKUP_KEY_MISSING: Hindrance.BACKUP_KEY_MISSING,
+    Hurdle.DISK: Hindrance.DATA_DIR,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +104,8 @@ class Parts:
     supervisor: Supervisor
     dispatcher: Dispatcher
     bot: Bot
+    backup: BackupParts | None
+    """None with BACKUP_ENABLED=false."""
     chores: Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
     """What is done beside, by name, until the service stops; no stop waits for it."""
     health: Health
@@ -95,7 +115,10 @@ class Parts:
 
 @asynccontextmanager
 async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) -> AsyncIterator[Parts]:
-    """All components, the queue's store opened; nothing runs yet. Raises StoreError, PluginError."""
+    """All components, the queue's store opened; nothing runs yet.
+
+    Raises StoreError, PluginError, BackupError.
+    """
     account, clock, rng = settings.account, SystemClock(), SystemRandom()
     registry = build_registry(account)
     logging.count_into(logging.LogMetrics(registry, account))
@@ -104,7 +127,10 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
     pseudonyms = Pseudonyms(data.secret("pseudonym.key"))
 
     session = SessionFile(data.session)
-    lease = _lease(settings, data, LeaseMetrics(registry, account), clock=clock)
+    backup = backup_assembly.build(settings, session=session, registry=registry, clock=clock, tracer=tracer)
+    if backup is not None:
+        await backup.custody.clear_the_way()
+    lease = _lease(settings, data, LeaseMetrics(registry, account), backup, clock=clock)
     supervisor = _connection(settings, session, engine, registry, tracer, lease=lease, clock=clock, rng=rng)
     queue_metrics = QueueMetrics(registry, account)
     store = _store(settings, data, queue_metrics, clock=clock)
@@ -130,7 +156,7 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
             pseudonyms=pseudonyms,
         )
         outbox = Outbox(store=store, wake=dispatcher.wake, clock=clock, metrics=queue_metrics, tracer=tracer)
-        router = _commands(settings, supervisor, outbox, clock)
+        router = _commands(settings, supervisor, outbox, backup, clock)
         bot = Bot(
             router=router,
             enqueue=outbox.enqueue,
@@ -141,6 +167,8 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
             clock=clock,
         )
         _introduce(supervisor, dispatcher, bot, ears)
+        if backup is not None:
+            supervisor.listen(backup.scheduler.hear)
         health = Health(
             clock=clock,
             started_at=clock.now(),
@@ -151,7 +179,7 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
             counts=outbox.counts,
             oldest_queued_at=outbox.oldest_queued_at,
             held_back=pacer.sentence,
-            notes=_notes(settings, data),
+            notes=_notes(settings, data, backup),
         )
         application = build(
             settings=settings,
@@ -168,13 +196,16 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
             supervisor=supervisor,
             dispatcher=dispatcher,
             bot=bot,
-            chores=_chores(settings, supervisor, registry, clock=clock, rng=rng) | {"ears": ears.run},
+            backup=backup,
+            chores=_chores(settings, supervisor, registry, backup, clock=clock, rng=rng) | {"ears": ears.run},
             health=health,
             http=application,
             provider=provider,
         )
     finally:
         await store.close()
+        if backup is not None:
+            await backup.vault.close()
 
 
 def _store(settings: Settings, data: DataDir, metrics: QueueMetrics, *, clock: Clock) -> QueueStore:
@@ -193,7 +224,16 @@ def _pacer(
     return Paced(limits=Limits.of(settings), store=store, clock=clock, rng=rng, metrics=metrics)
 
 
-def _lease(settings: Settings, data: DataDir, metrics: LeaseMetrics, *, clock: Clock) -> Lease:
+def _lease(
+    settings: Settings, data: DataDir, metrics: LeaseMetrics, backup: BackupParts | None, *, clock: Clock
+) -> Lease:
+    lease = _bare_lease(settings, data, metrics, clock=clock)
+    if backup is None:
+        return lease
+    return GuardedLease(lease, backup.custody, hindrances=HURDLES, show=metrics.hindered)
+
+
+def _bare_lease(settings: Settings, data: DataDir, metrics: LeaseMetrics, *, clock: Clock) -> Lease:
     if settings.database_url is None:
         return LocalLease(data.path / "lease", clock=clock, metrics=metrics)
     url = settings.database_url.get_secret_value()
@@ -242,13 +282,15 @@ def _connection(
     )
 
 
-def _commands(settings: Settings, supervisor: Supervisor, outbox: Outbox, clock: Clock) -> Router:
+def _commands(
+    settings: Settings, supervisor: Supervisor, outbox: Outbox, backup: BackupParts | None, clock: Clock
+) -> Router:
     router = Router(prefix=settings.bot_prefix)
     add_builtin_commands(
         router,
         status=lambda: supervisor.status,
         counts=outbox.counts,
-        last_backup_at=lambda: None,  # this version makes no backups, and !status says so
+        last_backup_at=lambda: None if backup is None else backup.backups.status().last_success_at,
         clock=clock,
         zone=ZoneInfo(settings.tz) if settings.tz else None,
     )
@@ -257,13 +299,21 @@ def _commands(settings: Settings, supervisor: Supervisor, outbox: Outbox, clock:
 
 
 def _chores(
-    settings: Settings, supervisor: Supervisor, registry: CollectorRegistry, *, clock: Clock, rng: Random
+    settings: Settings,
+    supervisor: Supervisor,
+    registry: CollectorRegistry,
+    backup: BackupParts | None,
+    *,
+    clock: Clock,
+    rng: Random,
 ) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
     presence = DailyPresence(
         tell=supervisor.presence, clock=clock, rng=rng, metrics=PresenceMetrics(registry, settings.account)
     )
     supervisor.subscribe(presence.on_status)
     chores = {"presence": presence.run}
+    if backup is not None:
+        chores["backups"] = backup.scheduler.run
     metrics = KeepAliveMetrics(registry, settings.account)
     if settings.keep_alive_url is not None:
         url = settings.keep_alive_url.get_secret_value()
@@ -292,13 +342,13 @@ def _introduce(supervisor: Supervisor, dispatcher: Dispatcher, bot: Bot, ears: E
     supervisor.listen(on_event)
 
 
-def _notes(settings: Settings, data: DataDir) -> tuple[str, ...]:
-    notes = []
-    if settings.database_url is not None:
-        notes.append("This version keeps the session in DATA_DIR only; the queue is in the database.")
-        if left := left_behind(data.queue, settings.account):
-            notes.append(
-                f"{left} messages are left in the queue of DATA_DIR: stop the service and run "
-                "`beacon queue move --to postgres`."
-            )
+def _notes(settings: Settings, data: DataDir, backup: BackupParts | None) -> tuple[str, ...]:
+    notes = (
+        ["BACKUP_ENABLED=false: the session is lost with DATA_DIR."] if backup is None else [*backup.notes]
+    )
+    if settings.database_url is not None and (left := left_behind(data.queue, settings.account)):
+        notes.append(
+            f"{left} messages are left in the queue of DATA_DIR: stop the service and run "
+            "`beacon queue move --to postgres`."
+        )
     return tuple(notes)

@@ -1,5 +1,7 @@
 """Settings: environment variables with a default that works on a laptop, all checked at once."""
 
+import base64
+import binascii
 import re
 from collections.abc import Set
 from dataclasses import dataclass
@@ -192,13 +194,35 @@ class Settings(BaseSettings):
         description="Whether a message may name a file by a URL inside of this network (loopback, private "
         "and link-local addresses).",
     )
+    backup_enabled: bool = Field(
+        True,
+        description="Whether the session is backed up, and brought back when it is lost (docs/backup.md).",
+    )
+    backup_interval: int = Field(
+        30,
+        ge=1,
+        le=1440,
+        description="Minutes after which the session is backed up even if nothing was seen to change; what "
+        "changed is backed up within half a minute.",
+    )
+    backup_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        description="Keys of the backups, separated by commas: the first seals, all unseal. Each is 32 "
+        "random bytes as 64 hex digits or base64 (`openssl rand -hex 32`). Default: one is made in DATA_DIR, "
+        "and lost with it.",
+    )
+    backup_dir: Path | None = Field(
+        None,
+        description="Folder that keeps the backups; the folder it is in must be there. Default: the database "
+        "of DATABASE_URL, else a folder in DATA_DIR.",
+    )
     log_format: LogFormat = Field(LogFormat.AUTO, description="auto, json or console.")
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error.")
     tz: str | None = Field(
         None, description="Time zone of QUIET_HOURS and of times shown to people, such as Europe/Berlin."
     )
 
-    @field_validator("bot_admins", "bot_plugins", mode="before")
+    @field_validator("bot_admins", "bot_plugins", "backup_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -212,6 +236,13 @@ class Settings(BaseSettings):
         if not all(number.isascii() and number.isdigit() and 7 <= len(number) <= 15 for number in plain):
             raise ValueError("must be phone numbers of 7 to 15 digits with country code, separated by commas")
         return plain
+
+    @field_validator("backup_keys")
+    @classmethod
+    def _keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if not all(_is_key(key.get_secret_value()) for key in keys):
+            raise ValueError("each must be 32 random bytes as 64 hex digits or base64 (openssl rand -hex 32)")
+        return keys
 
     @field_validator("chat_gap", "new_chat_gap", mode="before")
     @classmethod
@@ -289,6 +320,16 @@ def _is_address(value: SecretStr, *, schemes: Set[str]) -> bool:
         parts = urlsplit(value.get_secret_value())
         return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:  # its sentence would show what stands where a port should be
+        return False
+
+
+def _is_key(text: str) -> bool:
+    if re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        return True
+    try:
+        plain = text.replace("-", "+").replace("_", "/").rstrip("=")
+        return len(base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)) == 32
+    except (binascii.Error, ValueError):
         return False
 
 
