@@ -179,6 +179,7 @@ class Backups:
             epoch=None if self._tenure is None else self._tenure.epoch,
             unprotected=self.unprotected,
             busy=self._busy,
+            kept=self._shelf.count,
             last_success_at=self._last_success_at,
             last_sequence=None if self._good is None else self._good.sequence,
             last_outcome=None if last is None else last.outcome,

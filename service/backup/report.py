@@ -96,7 +96,8 @@ class BackupStatus:
     """The backups at a glance. Times are Unix seconds, None for never. `place` says where they are kept.
 
     `epoch` is None while this process may not write backups. `unprotected` says that it is connected and has
-    no epoch, because the vault did not answer. `trouble` is a sentence on why the last backup failed.
+    no epoch, because the vault did not answer. `kept` is how many there are, None while that is not known.
+    `trouble` is a sentence on why the last backup failed.
     """
 
     enabled: bool
@@ -105,6 +106,7 @@ class BackupStatus:
     epoch: int | None = None
     unprotected: bool = False
     busy: str | None = None
+    kept: int | None = None
     last_success_at: float | None = None
     last_sequence: int | None = None
     last_outcome: Outcome | None = None

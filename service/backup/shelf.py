@@ -74,13 +74,15 @@ class Shelf:
         self._clock = clock
         self._metrics = metrics
         self._known: Known | None = None
+        self.count: int | None = None
+        """How many backups there are; None before it was seen."""
 
     # --- what is there ------------------------------------------------------------------------------
 
     async def listed(self) -> Sequence[Kept]:
         """All backups, the latest first."""
         listed = await self.vault.listed()
-        self._metrics.kept.set(len(listed))
+        self._counted(len(listed))
         if listed:
             self._metrics.last_verified.set(max(kept.verified_at or 0.0 for kept in listed))
         return listed
@@ -195,7 +197,7 @@ class Shelf:
         await self.vault.put(sealed, chunks, epoch=epoch if writing_as is None else writing_as)
         self._known = prepared.known
         new_bytes = PAGE_BYTES * sum(len(prepared.fresh[chunk]) for chunk in missing)
-        self._metrics.kept.set(len(listed) + 1)
+        self._counted(len(listed) + 1)
         return Added(sealed.kept, max(0, facts.size_bytes - new_bytes))
 
     # --- by hand ------------------------------------------------------------------------------------
@@ -229,7 +231,7 @@ class Shelf:
         freed = await self.vault.forget(old) if old else 0
         if old:
             self._metrics.forgot(len(old))
-            self._metrics.kept.set(len(await self.vault.listed()))
+            self._counted(len(await self.vault.listed()))
             log.info("backup.pruned", backups=len(old), freed_bytes=freed)
         return Pruned(forgotten=tuple(old), freed_bytes=freed)
 
@@ -254,6 +256,10 @@ class Shelf:
         )
 
     # --- how ----------------------------------------------------------------------------------------
+
+    def _counted(self, count: int) -> None:
+        self.count = count
+        self._metrics.kept.set(count)
 
     async def _seal_anew(self, sequence: int, *, writing_as: int) -> None:
         async with self.scratch.file() as path:
