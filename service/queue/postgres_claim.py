@@ -15,8 +15,8 @@ import asyncpg
 
 from service.queue import postgres_rows as rows
 from service.queue import transitions
-from service.queue.model import Claim, Message, State
-from service.queue.postgres_transaction import Transaction
+from service.queue.model import Claim, State
+from service.queue.postgres_transaction import Moved, Transaction, meanwhile
 
 BATCH: Final = 256
 """Most lanes that one transaction promotes."""
@@ -50,8 +50,9 @@ PROMOTE: Final = f"""
         SELECT chat, account FROM beacon_lane WHERE account = $1 AND turn = 'waiting' AND due_at <= $2
         ORDER BY due_at, priority DESC, seq LIMIT {BATCH} FOR UPDATE SKIP LOCKED)"""  # noqa: S608
 
-LINES: Final = f"""
-    SELECT {rows.columns("line")}, sender.worker AS sender,
+LINES: Final = """
+    SELECT line.chat, line.seq, line.priority, line.state, line.due_at, line.expires_at,
+           sender.worker AS sender,
            ahead.claim_token AS ahead_token, ahead.seq AS ahead_seq,
            nextval('beacon_claim_token') AS token
     FROM unnest($2::text[]) AS picked (chat)
@@ -67,8 +68,18 @@ LINES: Final = f"""
         SELECT message.claim_token, message.seq FROM beacon_message AS message
         WHERE message.account = $1 AND message.chat = picked.chat AND message.worker IS NOT NULL
             AND message.seq < line.seq
-        ORDER BY message.seq DESC LIMIT 1) AS ahead ON true"""  # noqa: S608
+        ORDER BY message.seq DESC LIMIT 1) AS ahead ON true"""
 """$2 chats, $3 how many messages of each."""
+
+CLAIM: Final = f"""
+    UPDATE beacon_message AS m
+    SET state = 'sending', claim_token = claim.token, worker = claim.worker, claimed_at = claim.at
+    FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::float8[]) AS claim (seq, token, worker, at)
+    WHERE m.seq = claim.seq AND m.state || '' = 'queued' AND m.account || '' = $1
+    RETURNING {rows.columns("m")}"""  # noqa: S608
+"""`transitions.claimed`, for many messages: $2 seqs, $3 tokens, $4 workers, $5 times."""
+
+LATE: Final = f"{rows.SELECT} WHERE m.account || '' = $1 AND m.seq = $2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +96,7 @@ class Unserved(Exception):
 
 
 class _Entry:
-    """A row of a line; most are only looked at."""
+    """A message of a line, as far as that says whose turn it is."""
 
     __slots__ = ("_row", "due_at", "expires_at", "seq")
 
@@ -110,8 +121,15 @@ class _Entry:
         seq: int | None = self._row["ahead_seq"]
         return None if seq is None else (seq, self._row["ahead_token"])
 
-    def message(self) -> Message:
-        return rows.message(self._row)
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A claim that is not written yet."""
+
+    asked: Take
+    seq: int
+    token: int
+    behind: int | None
 
 
 @dataclass(slots=True)
@@ -158,18 +176,53 @@ async def _round(
     if not picked:
         return dict.fromkeys(served)
     lines, tokens = await _read(transaction, picked, depth=depth)
-    given: dict[int, Claim | None] = {}
-    hand = _Hand(transaction, lines, tokens, fair=fair, depth=depth)
+    given: dict[int, _Given | None] = {}
+    hand = _Hand(lines, tokens, fair=fair, depth=depth, now=transaction.now)
     for at in served:
-        claim = hand.give(asked[at])
-        if claim is None and (hand.unclear or len(picked) == len(served)):
+        one = hand.give(asked[at])
+        if one is None and (hand.unclear or len(picked) == len(served)):
             break
-        given[at] = claim
+        given[at] = one
         if hand.unclear:
             break
     transaction.touch(picked)
-    await transaction.settle_lanes()
-    return given
+    if hand.late is not None:
+        await _expire(transaction, hand.late)
+    return await _write(transaction, given)
+
+
+async def _expire(transaction: Transaction, late: tuple[int, float]) -> None:
+    seq, now = late
+    for message in await transaction.messages(LATE, seq):
+        transaction.save(transitions.expired(message, now=now), message)
+
+
+async def _write(transaction: Transaction, given: dict[int, _Given | None]) -> dict[int, Claim | None]:
+    """The claims, written; they are put together while the server finds the new heads."""
+    claims: dict[int, Claim | None] = dict.fromkeys(given)
+    new = [one for one in given.values() if one is not None]
+    if not new:
+        await transaction.settle_lanes()
+        return claims
+    found = await transaction.fetch(
+        CLAIM,
+        [one.seq for one in new],
+        [one.token for one in new],
+        [one.asked.worker for one in new],
+        [one.asked.now for one in new],
+    )
+    if len(found) != len(new):
+        raise Moved
+    transaction.moves[State.QUEUED, State.SENDING] += len(new)
+
+    def put_together() -> None:
+        message = {row["seq"]: rows.message(row) for row in found}
+        for at, one in given.items():
+            if one is not None:
+                claims[at] = Claim(message[one.seq], one.token, one.behind)
+
+    await meanwhile(transaction.settle_lanes(), put_together)
+    return claims
 
 
 async def _pick(transaction: Transaction, workers: list[str], *, fair: bool, limit: int) -> list[str]:
@@ -200,11 +253,11 @@ async def _read(transaction: Transaction, picked: list[str], *, depth: int) -> t
 class _Hand:
     """Gives out what was read, until it is `unclear` what is next."""
 
-    def __init__(
-        self, transaction: Transaction, lines: list[_Line], tokens: list[int], *, fair: bool, depth: int
-    ) -> None:
+    def __init__(self, lines: list[_Line], tokens: list[int], *, fair: bool, depth: int, now: float) -> None:
         self.unclear = False
-        self._transaction = transaction
+        self.late: tuple[int, float] | None = None
+        """The seq of a message that was found expired, and when."""
+        self._now = now
         self._tokens = tokens
         self._fair = fair
         self._depth = depth
@@ -212,40 +265,37 @@ class _Hand:
         for line in lines:
             self._push(line)
 
-    def give(self, asked: Take) -> Claim | None:
+    def give(self, asked: Take) -> _Given | None:
         """The claim; None when nothing of what was read is for this worker now, or it is unclear."""
         aside: list[_Line] = []
-        claim = None
-        while self._heap and claim is None and not self.unclear:
+        given = None
+        while self._heap and given is None and not self.unclear:
             _, _, line = heapq.heappop(self._heap)
             entry = line.entries[line.at]
             if entry.expires_at <= asked.now:
-                late = entry.message()
-                self._transaction.save(transitions.expired(late, now=asked.now), late)
+                self.late = (entry.seq, asked.now)
                 self.unclear = True  # a lane that was not read may come before what follows here
             elif line.sender not in {None, asked.worker} or entry.due_at > asked.now:
                 aside.append(line)
             else:
-                claim = self._claim(line, entry, asked)
+                given = self._claim(line, entry, asked)
                 line.at += 1
                 self._push(line)
         for line in aside:
             self._push(line)
-        return claim
+        return given
 
-    def _claim(self, line: _Line, entry: _Entry, asked: Take) -> Claim:
-        token, message = self._tokens.pop(), entry.message()
-        sending = transitions.claimed(message, token=token, worker=asked.worker, now=asked.now)
+    def _claim(self, line: _Line, entry: _Entry, asked: Take) -> _Given:
+        token = self._tokens.pop()
         ahead = max((one for one in (entry.ahead, line.before) if one is not None), default=None)
-        line.sender, line.before = asked.worker, (message.seq, token)
-        self._transaction.save(sending, message)
-        return Claim(sending, token, behind=None if ahead is None else ahead[1])
+        line.sender, line.before = asked.worker, (entry.seq, token)
+        return _Given(asked, entry.seq, token, behind=None if ahead is None else ahead[1])
 
     def _push(self, line: _Line) -> None:
         entry = line.head()
         if entry is None:
             self.unclear = self.unclear or len(line.entries) == self._depth
             return
-        if entry.is_queued and min(entry.due_at, entry.expires_at) <= self._transaction.now:
+        if entry.is_queued and min(entry.due_at, entry.expires_at) <= self._now:
             rank = 0 if self._fair else -entry.priority
             heapq.heappush(self._heap, (rank, entry.seq, line))

@@ -10,7 +10,7 @@ from service.queue import postgres_rows as rows
 from service.queue import transitions
 from service.queue.model import Claim, Enqueued, Message, Receipted, State
 from service.queue.postgres_claim import Take, take
-from service.queue.postgres_transaction import Moved, Transaction
+from service.queue.postgres_transaction import Moved, Transaction, meanwhile
 
 Receipt: TypeAlias = tuple[State, float]
 
@@ -23,6 +23,18 @@ _HELD: Final = f"""
     LEFT JOIN beacon_early_receipt AS early
         ON early.account = $1 AND early.whatsapp_id = claim.whatsapp_id
     FOR UPDATE OF m"""  # noqa: S608
+_COMPLETE: Final = """
+    UPDATE beacon_message AS m
+    SET state = 'sent', whatsapp_id = done.whatsapp_id, attempts = m.attempts + 1, sent_at = done.at,
+        finished_at = done.at, claim_token = NULL, worker = NULL, last_result = 'sent', last_error = NULL
+    FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::float8[]) AS done (seq, token, whatsapp_id, at)
+    WHERE m.seq = done.seq AND m.claim_token = done.token
+        AND m.account || '' = $1 AND m.state || '' = 'sending' AND NOT EXISTS (
+            SELECT FROM beacon_early_receipt AS early
+            WHERE early.whatsapp_id = done.whatsapp_id AND early.account = $1 OFFSET 0)
+    RETURNING m.seq"""
+"""`transitions.completed`, for many messages of whose WhatsApp ids no receipt came early: $2 seqs, $3 tokens,
+$4 WhatsApp ids, $5 times."""
 _BY_WHATSAPP_ID: Final = f"""
     {rows.SELECT} WHERE m.account = $1 AND m.whatsapp_id = ANY ($2::text[]) FOR UPDATE"""
 _EARLY: Final = """
@@ -180,9 +192,28 @@ async def _settle_unread(transaction: Transaction, operations: Sequence[Settle])
     if not places:
         return {}
     chosen = [operations[at] for at in places]
-    changes = [(one.claim.message, one.how(one.claim.message, None)) for one in chosen]
-    done = await transaction.try_save(changes, unless_receipt=[one.whatsapp_id for one in chosen])
-    return {at: after for at, (_, after) in zip(places, changes, strict=True) if after.seq in done}
+    if all(one.stays_out_of_line for one in chosen):
+        done, afters = await _complete(transaction, chosen)
+    else:
+        afters = [one.how(one.claim.message, None) for one in chosen]
+        changes = [(one.claim.message, after) for one, after in zip(chosen, afters, strict=True)]
+        done = await transaction.try_save(changes, unless_receipt=[one.whatsapp_id for one in chosen])
+    return {at: after for at, after in zip(places, afters, strict=True) if after.seq in done}
+
+
+async def _complete(transaction: Transaction, operations: Sequence[Settle]) -> tuple[set[int], list[Message]]:
+    """The seqs of those that were as they were claimed, and what is made of all of them if they were."""
+    asked = transaction.fetch(
+        _COMPLETE,
+        [one.claim.message.seq for one in operations],
+        [one.claim.token for one in operations],
+        [one.whatsapp_id for one in operations],
+        [one.now for one in operations],
+    )
+    found, afters = await meanwhile(asked, lambda: [one.how(one.claim.message, None) for one in operations])
+    if found:
+        transaction.moves[State.SENDING, State.SENT] += len(found)
+    return {row["seq"] for row in found}, afters
 
 
 def _believed(claim: Claim) -> bool:

@@ -6,16 +6,20 @@ into its chat's line or out of it holds the chat's lane until the commit; so wha
 lock stays true. What was read without it is checked again when it is written.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncpg
 
 from service.queue import postgres_rows as rows
 from service.queue.model import Message, Moves, State
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 IN_LINE: Final = frozenset({State.QUEUED, State.UNKNOWN})
 
@@ -213,6 +217,19 @@ class Transaction:
             (row,) = await self.fetch(_NUMBERS)
         counts = Counter({state: row[state] + change[state] for state in _STATES})
         return Committed(dict(self.moves), counts, row["oldest"], row["txid"])
+
+
+async def meanwhile(asked: Coroutine[Any, Any, S], work: Callable[[], T]) -> tuple[S, T]:
+    """The answer of the server, and what was worked out here while it was at it."""
+    answer = asyncio.create_task(asked)
+    try:
+        await asyncio.sleep(0)  # it is sent
+        worked_out = work()
+        return await answer, worked_out
+    finally:
+        if not answer.done():
+            answer.cancel()
+            await asyncio.wait({answer})
 
 
 def receipt_locks(account: str, whatsapp_ids: Iterable[str]) -> list[int]:

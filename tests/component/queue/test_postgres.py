@@ -18,16 +18,17 @@ from service.queue import (
     postgres_operations,
     postgres_rows,
     postgres_transaction,
+    transitions,
 )
 from service.queue.metrics import QueueMetrics
-from service.queue.model import Moves, State
+from service.queue.model import Moves, Query, SendResult, State
 from service.queue.postgres import PostgresStore
 from service.queue.postgres_connection import connect
 from service.queue.postgres_listener import POLL_S
 from service.queue.postgres_migrations import migrate, migrations
 from tests.clock import FakeClock
 from tests.component.postgres import Postgres
-from tests.component.queue.support import claimed, keep, to, until
+from tests.component.queue.support import WORKER, claimed, keep, to, until
 from tests.people import ANN, BEN, CLEO
 from tests.unit.queue.messages import text_of
 
@@ -214,6 +215,35 @@ async def test_an_outcome_with_words_that_postgresql_cannot_keep_is_kept(
     assert found.last_error == "odd \ufffd ?"
 
 
+async def test_what_is_written_for_many_at_once_is_what_the_transitions_make_of_each(
+    processes: Processes, clock: FakeClock
+) -> None:
+    store = await processes.start()
+    await keep(store, *(to(name) for name in (ANN, BEN, CLEO)), now=clock.now())
+    kept = (await store.find(Query())).messages
+    for _ in kept:
+        claim = await claimed(store, now=clock.now())
+        await store.fail(claim, result=SendResult.RETRYABLE, error="e", retry_at=clock.now(), now=clock.now())
+    before = {message.id: message for message in (await store.find(Query())).messages}
+    clock.advance(1)
+
+    claims = await asyncio.gather(*(claimed(store, now=clock.now()) for _ in kept))
+    for claim in claims:
+        assert claim.message == transitions.claimed(
+            before[claim.message.id], token=claim.token, worker=WORKER, now=clock.now()
+        )
+        assert claim.message == await store.get(claim.message.id)
+    clock.advance(1)
+
+    await asyncio.gather(
+        *(store.complete(claim, whatsapp_id=claim.message.id, now=clock.now()) for claim in claims)
+    )
+    for claim in claims:
+        assert await store.get(claim.message.id) == transitions.completed(
+            claim.message, whatsapp_id=claim.message.id, receipt=None, now=clock.now()
+        )
+
+
 # --- the schema ---------------------------------------------------------------------------------------
 
 
@@ -353,6 +383,9 @@ HOT = {
     ),
     "requeue dead": (postgres_changes._WHERE_DEAD, "beacon_message_state"),
     "lines": (postgres_claim.LINES, "beacon_message_line", "beacon_message_sending"),
+    "claimed": (postgres_claim.CLAIM, "beacon_message_number"),
+    "late": (postgres_claim.LATE, "beacon_message_number"),
+    "complete": (postgres_operations._COMPLETE, "beacon_message_number", "beacon_early_receipt_pkey"),
     "settle": (postgres_operations._HELD, "beacon_message_number", "beacon_early_receipt_pkey"),
     "receipt": (postgres_operations._BY_WHATSAPP_ID, "beacon_message_whatsapp_id"),
     "update": (postgres_rows._update(("state", "worker", "claim_token")), "beacon_message_number"),
