@@ -26,10 +26,12 @@ from service.terminal import Terminal
 log = structlog.get_logger(__name__)
 
 SEND_GRACE_S = 8.0
-"""How long a stop waits for sends on their way. With what follows (the engine, which is killed 5 s after it
-was cut short, and the traces) a stop ends within 25 s: Heroku kills 30 s after its SIGTERM."""
+"""How long a stop waits for sends on their way. With what follows (the engine, the last backup, the traces) a
+stop ends within 25 s: Heroku kills 30 s after its SIGTERM."""
 
-ENGINE_GRACE_S = 7.0
+ENGINE_GRACE_S = 14.0
+"""For the engine, the last backup and the lease; each has a limit of its own, and seldom takes a second."""
+
 FLUSH_S = 3.0
 EX_SOFTWARE = 70
 """A component ended with an error that nobody expected: the process manager should start us again."""

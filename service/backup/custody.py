@@ -19,7 +19,7 @@ from service.backup.local import Found, Lineage, Local, SessionOnDisk
 from service.backup.metrics import BackupMetrics
 from service.backup.model import Cause, Kept, RestoreKind
 from service.backup.report import Restored
-from service.backup.restore import CLEAN_FOR_S, Plan, candidates, exact, plan
+from service.backup.restore import SILENT_FOR_S, Plan, candidates, exact, plan
 from service.backup.shelf import Fetched, Shelf
 from service.backup.snapshot import drop_ratchets
 from service.clock import Clock
@@ -254,9 +254,9 @@ class Custody:
 
     def _may_count_as_clean(self, lineage: Lineage | None, waited_s: float) -> bool:
         """Somewhere else our last backup could still be taken for the last state, were we to connect now."""
-        if self._fenced or lineage is None or lineage.clean_at is None or waited_s >= CLEAN_FOR_S:
+        if self._fenced or lineage is None or lineage.clean_at is None or waited_s >= SILENT_FOR_S:
             return False
-        return self._clock.now() < lineage.clean_at + CLEAN_FOR_S
+        return self._clock.now() < lineage.clean_at + SILENT_FOR_S
 
     async def _go_on_without(
         self, found: Found, lineage: Lineage | None, *, gap: bool, error: VaultUnavailable

@@ -20,8 +20,10 @@ from service.backup.local import Found, Lineage
 from service.backup.model import Kept, Manifest
 
 CLEAN_FOR_S: Final = 300.0
-"""How long a clean backup counts as the last state without a database that says who connected since. As long
-after such a backup nobody connects without having told the vault."""
+"""How long a clean backup counts as the last state without a database that says who connected since."""
+
+SILENT_FOR_S: Final = CLEAN_FOR_S + 60.0
+"""As long after such a backup nobody connects without having told the vault: longer, for clocks differ."""
 
 
 class Plan(StrEnum):
@@ -73,5 +75,5 @@ def exact(manifest: Manifest, *, newest: bool, epoch: int, fence: int, now: floa
     if not (newest and manifest.clean and manifest.epoch == epoch):
         return False
     if fence:
-        return manifest.fence == fence - 1
+        return 0 < manifest.fence == fence - 1
     return manifest.fence == 0 and 0.0 <= now - manifest.taken_at <= CLEAN_FOR_S

@@ -14,7 +14,7 @@ from service.backup.model import Cause
 from service.backup.report import Outcome, Report
 from service.backup.schedule import Schedule, Signature
 from service.clock import Clock
-from service.engine.protocol import AnyEvent, Paired
+from service.engine.protocol import AnyEvent, Connected, Paired
 from service.errors import BackupError, DataDirUnusable, StoreTooNew
 
 log = structlog.get_logger(__name__)
@@ -40,11 +40,16 @@ class Scheduler:
         self._clock = clock
         self._schedule = Schedule(interval_s=interval_s, began_at=clock.monotonic())
         self._paired = asyncio.Event()
+        self._pairing = False
         self._verify_at = clock.monotonic() + VERIFY_EVERY_S
 
     def hear(self, event: AnyEvent) -> None:
-        """A phone that is linked is backed up at once."""
+        """A phone that is linked is backed up at once, and again at its first login, which makes keys."""
         if isinstance(event, Paired):
+            self._pairing = True
+            self._paired.set()
+        elif isinstance(event, Connected) and self._pairing:
+            self._pairing = False
             self._paired.set()
         self._backups.hear(event)
 
