@@ -4,8 +4,17 @@ import os
 from collections.abc import Generator, Sequence
 
 import pytest
+import structlog
 
 CI = os.environ.get("CI", "").lower() in {"1", "true"}
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Generator[None, None, None]:
+    """How a test has the log written is nothing to the next one."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
