@@ -179,6 +179,8 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
             counts=outbox.counts,
             oldest_queued_at=outbox.oldest_queued_at,
             held_back=pacer.sentence,
+            backup=lambda: backup_assembly.OFF if backup is None else backup.desk.status(),
+            backup_interval_s=settings.backup_interval * 60.0,
             notes=_notes(settings, data, backup),
         )
         application = build(
@@ -190,6 +192,7 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
             metrics=WebMetrics(registry, account),
             tracer=tracer,
             clock=clock,
+            backups=None if backup is None else backup.desk,
         )
         yield Parts(
             settings=settings,

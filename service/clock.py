@@ -2,9 +2,21 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 _AWAKE_OR_NOT: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # macOS counts it in the latter
+
+
+def rfc3339(seconds: float) -> str:
+    """Unix seconds as people and programs read them: `2026-11-21T18:34:00.000Z`."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def rfc3339_or_none(seconds: float | None) -> str | None:
+    """The same for a time that may not have come."""
+    return None if seconds is None else rfc3339(seconds)
 
 
 class Clock(Protocol):

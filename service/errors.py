@@ -20,6 +20,7 @@ BeaconError
  │   │   └─ VaultFull        it has no room; nothing was changed
  │   ├─ FenceTooOld          another process owns the account by now; nothing was changed
  │   ├─ SnapshotRefused      the session is not fit to be kept; names the reason
+ │   ├─ SessionInPlace       a session that can be used is where one is to be restored
  │   ├─ BackupMissing        there is no such copy
  │   └─ BackupUnreadable     a copy is there, but cannot be read: damaged, or sealed with another key
  │       └─ BackupKeyMissing it names a key that we do not have
@@ -158,6 +159,12 @@ class SnapshotRefused(BackupError):
         self.reason = reason
 
 
+class SessionInPlace(BackupError):
+    """A session that can be used is where a copy is to be restored; nothing was changed."""
+
+    exit_code = 73  # EX_CANTCREAT
+
+
 class BackupMissing(BackupError):
     """There is no copy, or none of that number."""
 
@@ -231,9 +238,13 @@ class ApiDenied(ApiError):
 
 
 class ApiRefused(ApiError):
-    """The service answered with a problem; nothing was changed."""
+    """The service answered with a problem; nothing was changed. `kind` names it for programs."""
 
     exit_code = 65  # EX_DATAERR
+
+    def __init__(self, sentence: str, *, kind: str = "") -> None:
+        super().__init__(sentence)
+        self.kind = kind
 
 
 class SimulatorError(BeaconError):

@@ -21,13 +21,14 @@ ENGINE_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.25
 
 LONG_TIMEOUT_S: Final = 600.0
-"""For what moves every message of a state."""
+"""For what moves every message of a state, or a whole session."""
 
 PAGE_MESSAGES: Final = 1000
 """Most messages that one request lists."""
 
 MESSAGES: Final = "/api/v1/messages"
 SESSION: Final = "/api/v1/session"
+BACKUPS: Final = "/api/v1/backups"
 
 ARRIVED: Final = frozenset({"delivered", "read"})
 ENDED: Final = ARRIVED | {"held", "dead", "expired", "cancelled"}
@@ -130,6 +131,24 @@ class Remote:
         """Have the device unlinked at WhatsApp; where the connection is now. Raises as `send` does."""
         return self._ask("POST", f"{SESSION}/logout", {}, timeout_s=ENGINE_TIMEOUT_S)
 
+    def backups(self) -> list[dict[str, Any]]:
+        """All backups, the latest first. Raises as `send` does."""
+        answer = self._ask("GET", BACKUPS, None, expect="backups", timeout_s=ENGINE_TIMEOUT_S)
+        return list(answer["backups"])
+
+    def back_up(self) -> dict[str, Any]:
+        """Have the session kept as it is now; the report. Raises as `send` does."""
+        return self._ask("POST", BACKUPS, {}, expect="outcome", timeout_s=LONG_TIMEOUT_S)
+
+    def verify_backup(self, sequence: int | None) -> dict[str, Any]:
+        """Have a backup, the newest for None, checked as a restore would. Raises as `send` does."""
+        path = f"{BACKUPS}/{'newest' if sequence is None else sequence}/verify"
+        return self._ask("POST", path, {}, expect="verified_at", timeout_s=LONG_TIMEOUT_S)
+
+    def prune_backups(self) -> dict[str, Any]:
+        """Have backups forgotten that the rule of retention does not keep. Raises as `send` does."""
+        return self._ask("POST", f"{BACKUPS}/prune", {}, expect="forgotten", timeout_s=LONG_TIMEOUT_S)
+
     def _ask(
         self,
         method: str,
@@ -173,10 +192,10 @@ class Remote:
             return ApiDenied(f"{self.url}: the token is missing or wrong; set API_TOKEN or give --token")
         try:
             problem = json.load(error)
-            sentence = f"{problem['title']}: {problem['detail']}"
+            sentence, kind = f"{problem['title']}: {problem['detail']}", str(problem["type"])
         except (OSError, ValueError, LookupError, TypeError):
-            sentence = f"HTTP {error.code} {error.reason}"
-        return ApiRefused(f"{self.url}: {sentence}")
+            sentence, kind = f"HTTP {error.code} {error.reason}", ""
+        return ApiRefused(f"{self.url}: {sentence}", kind=kind.rpartition(":")[2])
 
 
 def _path(message_id: str) -> str:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from service.backup.backups import Backups
 from service.backup.custody import Custody
+from service.backup.desk import Desk
 from service.backup.keys import Keys
 from service.backup.local import Local, SessionOnDisk
 from service.backup.metrics import BackupMetrics
@@ -35,6 +36,7 @@ class BackupParts:
     backups: Backups
     custody: Custody
     scheduler: Scheduler
+    desk: Desk
     notes: Sequence[str]
     """Remarks for the operator; shown to anybody."""
 
@@ -92,6 +94,7 @@ def build(
         backups=backups,
         custody=custody,
         scheduler=scheduler,
+        desk=Desk(backups=backups, scheduler=scheduler),
         notes=_notes(settings, keys),
     )
 

@@ -106,7 +106,7 @@ class Backups:
         self._tenure: Tenure | None = None
         self._good: _Good | None = None
         self._learned = False
-        self._busy: str | None = None
+        self._doings: list[str] = []
         self._last: Report | None = None
         self._last_success_at: float | None = None
         self._last_verified_at: float | None = None
@@ -178,7 +178,7 @@ class Backups:
             local_key=self._shelf.keys.local,
             epoch=None if self._tenure is None else self._tenure.epoch,
             unprotected=self.unprotected,
-            busy=self._busy,
+            busy=self._doings[-1] if self._doings else None,
             kept=self._shelf.count,
             last_success_at=self._last_success_at,
             last_sequence=None if self._good is None else self._good.sequence,
@@ -376,11 +376,11 @@ class Backups:
 
     @asynccontextmanager
     async def _doing(self, what: str) -> AsyncIterator[None]:
-        before, self._busy = self._busy, what
+        self._doings.append(what)
         try:
             yield
         finally:
-            self._busy = before
+            self._doings.remove(what)
 
 
 def _number(jid: str) -> str:

@@ -8,8 +8,9 @@ from prometheus_client import CollectorRegistry
 
 from service.clock import Clock
 from service.config import Settings
-from service.web import limits
+from service.web import limits, ports
 from service.web.access import METRICS, Access
+from service.web.backups import Backups
 from service.web.events import Events
 from service.web.exposition import metrics_handler
 from service.web.fetch import Fetcher, is_public
@@ -37,11 +38,18 @@ def build(
     metrics: WebMetrics,
     tracer: Tracer,
     clock: Clock,
+    backups: ports.Backups | None = None,
 ) -> web.Application:
-    """The application. Event streams end in its `on_shutdown`; it owns nothing else that runs."""
+    """The application. Event streams end in its `on_shutdown`; it owns nothing else that runs. `backups` is
+    None when none are made."""
     access = Access(settings=settings, metrics=metrics, clock=clock)
     events = Events(
-        outbox=outbox, connection=connection, metrics=metrics, clock=clock, started_at=health.started_at
+        outbox=outbox,
+        connection=connection,
+        backups=backups,
+        metrics=metrics,
+        clock=clock,
+        started_at=health.started_at,
     )
     openapi, pages = OpenApi(), Pages(access)
     limit_bytes = settings.media_max_mb * 1_000_000
@@ -64,6 +72,7 @@ def build(
             web.get(METRICS, metrics_handler(registry)),
             *Messages(outbox=outbox, media=media, clock=clock).routes(),
             *Session(connection=connection).routes(),
+            *Backups(backups=backups, changed=events.wake).routes(),
             *events.routes(),
             *openapi.routes(),
             *pages.routes(),

@@ -14,12 +14,13 @@ from aiohttp import web
 from aiohttp_sse import EventSourceResponse, sse_response
 
 import service
-from service.clock import Clock
+from service.clock import Clock, rfc3339
 from service.web import limits, problem
+from service.web.backups import status_out
 from service.web.messages import queue_out
 from service.web.metrics import WebMetrics
-from service.web.ports import Connection, Outbox
-from service.web.schemas import EventOut, ServiceOut, rfc3339
+from service.web.ports import Backups, Connection, Outbox
+from service.web.schemas import EventOut, ServiceOut
 from service.web.session import session_out
 
 GAP_S: Final = 0.2
@@ -35,12 +36,14 @@ class Events:
         *,
         outbox: Outbox,
         connection: Connection,
+        backups: Backups | None,
         metrics: WebMetrics,
         clock: Clock,
         started_at: float,
     ) -> None:
         self._outbox = outbox
         self._connection = connection
+        self._backups = backups
         self._metrics = metrics
         self._clock = clock
         self._started_at = started_at
@@ -55,14 +58,14 @@ class Events:
     async def start(self, _: web.Application) -> None:
         """Begin to listen; an `on_startup` signal."""
         self._unsubscribe = [
-            self._outbox.subscribe(self._wake),
-            self._connection.subscribe(lambda _: self._wake()),
+            self._outbox.subscribe(self.wake),
+            self._connection.subscribe(lambda _: self.wake()),
         ]
 
     async def stop(self, _: web.Application) -> None:
         """End every stream; an `on_shutdown` signal."""
         self._closing = True
-        self._wake()
+        self.wake()
         for unsubscribe in self._unsubscribe:
             unsubscribe()
 
@@ -93,9 +96,11 @@ class Events:
             service=ServiceOut(version=service.__version__, started_at=rfc3339(self._started_at)),
             session=session_out(self._connection.status),
             queue=queue_out(self._outbox),
+            backup=status_out(self._backups),
         )
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Something that the page shows may have changed."""
         for changed in self._clients:
             changed.set()
 

@@ -12,13 +12,15 @@ from enum import StrEnum
 from typing import Any, Final
 
 import service
-from service.clock import Clock
+from service.backup.assembly import OFF
+from service.backup.report import BackupStatus
+from service.clock import Clock, rfc3339
 from service.engine.protocol import Hello
 from service.queue.model import LIVE
 from service.queue.model import State as MessageState
 from service.reconnect.status import State, Status
 from service.reconnect.words import ADVICES
-from service.web.schemas import rfc3339
+from service.web.backup_health import Seen, warning
 
 HEARTBEAT_LIMIT_S: Final = 60.0
 """When the dispatcher counts as stuck. It beats every second, whatever it waits for."""
@@ -48,6 +50,7 @@ class Health:
     store_trouble       why messages cannot be kept now, None when they can; shown to anybody
     engine              the first frame of the running engine, None without one
     held_back           what pacing keeps from going out now, and until when; None when nothing
+    backup              the backups at a glance; `backup_interval_s` is how often one is made at least
     notes               remarks for the operator; shown to anybody
     shutting_down       set it when a stop was asked for
     """
@@ -61,6 +64,8 @@ class Health:
     counts: Callable[[], Mapping[MessageState, int]]
     oldest_queued_at: Callable[[], float | None]
     held_back: Callable[[], str | None]
+    backup: Callable[[], BackupStatus] = lambda: OFF
+    backup_interval_s: float = 1800.0
     notes: tuple[str, ...] = ()
     heartbeat_limit_s: float = HEARTBEAT_LIMIT_S
     shutting_down: bool = False
@@ -94,6 +99,7 @@ class Health:
             "queue:depth": self._depth(),
             "queue:oldest": self._oldest(now),
             "queue:pacing": self._pacing(),
+            "backup:age": self._backup(now),
             "uptime": _check("system", Answer(Verdict.PASS), value=round(now - self.started_at, 3), unit="s"),
         }
         verdicts = {check["status"] for check in checks.values()}
@@ -136,6 +142,22 @@ class Health:
         oldest = self.oldest_queued_at()
         age = 0.0 if oldest is None else max(0.0, now - oldest)
         return _check("component", Answer(Verdict.PASS), value=round(age, 3), unit="s")
+
+    def _backup(self, now: float) -> dict[str, Any]:
+        status = self.backup()
+        why = warning(
+            Seen(
+                status=status,
+                connected=self.status().state is State.CONNECTED,
+                interval_s=self.backup_interval_s,
+                started_at=self.started_at,
+                now=now,
+            )
+        )
+        answer = Answer(Verdict.PASS) if why is None else Answer(Verdict.WARN, why)
+        if (last := status.last_success_at) is None:
+            return _check("datastore", answer)
+        return _check("datastore", answer, value=round(max(0.0, now - last), 3), unit="s")
 
 
 def _check(

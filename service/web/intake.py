@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from service.clock import rfc3339
 from service.engine.content import File
 from service.errors import InvalidInput
 from service.queue.media import ANYTHING, allowed_media_types
@@ -19,7 +20,7 @@ from service.queue.outbox import check
 from service.web import limits
 from service.web.contents import AnyMessageIn, MediaIn, model_of
 from service.web.problem import from_inputs
-from service.web.schemas import field_errors, rfc3339, shown
+from service.web.schemas import field_errors, shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 from pydantic import ValidationError
 
-from service.clock import Clock
+from service.clock import Clock, rfc3339_or_none
 from service.errors import InvalidInput
 from service.queue.model import Enqueued, Message
 from service.queue.model import State as MessageState
@@ -32,7 +32,6 @@ from service.web.schemas import (
     QueueOut,
     RequeuedOut,
     field_errors,
-    rfc3339_or_none,
     shown,
 )
 from service.web.upload import FORM

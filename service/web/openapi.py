@@ -15,8 +15,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 import service
+from service.backup.views import BackupsOut, PrunedOut, ReportOut, VerifiedOut
 from service.queue.model import State as MessageState
 from service.web import limits
+from service.web.backups import BACKUPS, SEQUENCE
 from service.web.contents import KINDS, BatchIn
 from service.web.listing import DEFAULT_LIMIT
 from service.web.messages import IDEMPOTENCY_KEY, MESSAGES, QUEUE
@@ -91,6 +93,16 @@ _LIST: Final = (
         "query",
         {"type": "integer", "minimum": 1, "maximum": limits.LIST_MESSAGES, "default": DEFAULT_LIMIT},
         "Most messages on the page.",
+    ),
+)
+_IN_PATHS: Final = (
+    _parameter("id", "path", {"type": "string"}, "A message's id.", required=True),
+    _parameter(
+        "sequence",
+        "path",
+        {"type": "string", "pattern": SEQUENCE},
+        "A backup's number, or `newest`.",
+        required=True,
     ),
 )
 _KEY: Final = _parameter(
@@ -172,6 +184,24 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", f"{SESSION}/restart"): _connection("Make the connection anew"),
     ("POST", f"{SESSION}/clear"): _connection("Remove the session from this machine and pair anew"),
     ("POST", f"{SESSION}/logout"): _connection("Unlink this device at WhatsApp"),
+    ("GET", BACKUPS): Operation(
+        "backups", "The copies of the session, the latest first", {JSON: BackupsOut}, problems=(409, 503)
+    ),
+    ("POST", BACKUPS): Operation(
+        "backups", "Keep the session as it is now", {JSON: ReportOut}, problems=(409, *STORE)
+    ),
+    ("POST", f"{BACKUPS}/{{sequence}}/verify"): Operation(
+        "backups",
+        "Check a backup as a restore would",
+        {JSON: VerifiedOut},
+        problems=(404, 409, 422, *STORE),
+    ),
+    ("POST", f"{BACKUPS}/prune"): Operation(
+        "backups",
+        "Forget what the rule of retention does not keep",
+        {JSON: PrunedOut},
+        problems=(409, *STORE),
+    ),
     ("GET", "/api/v1/events"): Operation(
         "live",
         "Everything the page shows, on every change, as server-sent events",
@@ -202,6 +232,7 @@ _MODELS: Final[tuple[tuple[type[BaseModel], JsonSchemaMode], ...]] = (
         (model, "serialization")
         for model in (
             AcceptedOut,
+            BackupsOut,
             BatchOut,
             EventOut,
             HealthOut,
@@ -209,9 +240,12 @@ _MODELS: Final[tuple[tuple[type[BaseModel], JsonSchemaMode], ...]] = (
             PageOut,
             PairOut,
             ProblemOut,
+            PrunedOut,
             QueueOut,
+            ReportOut,
             RequeuedOut,
             SessionOut,
+            VerifiedOut,
         )
     ),
 )
@@ -284,8 +318,7 @@ def _described(method: str, path: str, operation: Operation, token_needed: bool)
         "responses": _responses(operation),
     }
     parameters = list(operation.parameters)
-    if "{id}" in path:
-        parameters.append(_parameter("id", "path", {"type": "string"}, "A message's id.", required=True))
+    parameters += [parameter for parameter in _IN_PATHS if f"{{{parameter['name']}}}" in path]
     if parameters:
         described["parameters"] = parameters
     if operation.body:

@@ -1,8 +1,10 @@
-"""What HTTP needs of the rest of the service; the outbox and the supervisor fit."""
+"""What HTTP needs of the rest of the service; the outbox, the supervisor and the desk of the backups fit."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from service.backup.model import Kept
+from service.backup.report import BackupStatus, Pruned, Report, Verified
 from service.queue.model import Enqueued, Message, NewMessage, Page, Query
 from service.queue.model import State as MessageState
 from service.reconnect.status import Status
@@ -76,3 +78,22 @@ class Connection(Protocol):
 
     async def abort_pairing(self) -> None:
         """Stop offering codes until `restart`. Raises EngineError."""
+
+
+class Backups(Protocol):
+    """The copies of the session."""
+
+    def status(self) -> BackupStatus:
+        """What is known of them, O(1)."""
+
+    async def listed(self) -> Sequence[Kept]:
+        """All of them, the latest first. Raises VaultUnavailable."""
+
+    async def back_up(self) -> Report:
+        """Make one now. Does not raise: the report says how it ended."""
+
+    async def verify(self, sequence: int | None) -> Verified:
+        """Check one, the newest for None, as a restore would. Raises BackupError."""
+
+    async def prune(self) -> Pruned:
+        """Forget what the rule of retention does not keep. Raises VaultUnavailable."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -11,14 +12,22 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from service.errors import (
+    BackupError,
+    BackupKeyMissing,
+    BackupMissing,
+    BackupUnreadable,
     BeaconError,
     EngineError,
     EngineRefused,
+    FenceTooOld,
     InputTooLarge,
     InvalidInput,
     NotFetched,
+    SnapshotRefused,
     StoreFull,
     StoreUnavailable,
+    VaultFull,
+    VaultUnavailable,
 )
 
 log = structlog.get_logger(__name__)
@@ -146,6 +155,51 @@ def unavailable(kind: str, detail: str) -> Problem:
     )
 
 
+class BackupTrouble(StrEnum):
+    """What can be wrong with a backup, or with making one: the problem's name for programs."""
+
+    MISSING = "no-backup"
+    KEY_MISSING = "backup-key-missing"
+    UNREADABLE = "backup-unreadable"
+    NOT_OWNER = "not-owner"
+    SESSION_UNFIT = "session-unfit"
+    OFF = "backups-off"
+    FULL = "vault-full"
+    UNREACHABLE = "vault-unavailable"
+    FAILED = "backup-failed"
+
+
+def of_backup(trouble: BackupTrouble, detail: str) -> Problem:
+    """404, 409, 503 or 507; its `reason` is the trouble."""
+    status, title = _BACKUP_TROUBLES[trouble]
+    passing = status == HTTPStatus.SERVICE_UNAVAILABLE
+    headers: dict[str, str] = {hdrs.RETRY_AFTER: str(RETRY_AFTER_S)} if passing else {}
+    return Problem(status, trouble, title, detail, headers=headers, more={"reason": trouble})
+
+
+_BACKUP_TROUBLES: Final[Mapping[BackupTrouble, tuple[HTTPStatus, str]]] = {
+    BackupTrouble.MISSING: (HTTPStatus.NOT_FOUND, "There is no such backup"),
+    BackupTrouble.KEY_MISSING: (HTTPStatus.CONFLICT, "The backup's key is missing"),
+    BackupTrouble.UNREADABLE: (HTTPStatus.CONFLICT, "The backup cannot be read"),
+    BackupTrouble.NOT_OWNER: (HTTPStatus.CONFLICT, "Not the owner of the account now"),
+    BackupTrouble.SESSION_UNFIT: (HTTPStatus.CONFLICT, "The session is not fit to be kept"),
+    BackupTrouble.OFF: (HTTPStatus.CONFLICT, "Backups are off"),
+    BackupTrouble.FULL: (HTTPStatus.INSUFFICIENT_STORAGE, "There is no room for another backup"),
+    BackupTrouble.UNREACHABLE: (HTTPStatus.SERVICE_UNAVAILABLE, "The backups cannot be reached"),
+    BackupTrouble.FAILED: (HTTPStatus.SERVICE_UNAVAILABLE, "The backup failed"),
+}
+_BACKUP_ERRORS: Final[tuple[tuple[type[BackupError], BackupTrouble], ...]] = (
+    (BackupMissing, BackupTrouble.MISSING),
+    (BackupKeyMissing, BackupTrouble.KEY_MISSING),
+    (BackupUnreadable, BackupTrouble.UNREADABLE),
+    (FenceTooOld, BackupTrouble.NOT_OWNER),
+    (SnapshotRefused, BackupTrouble.SESSION_UNFIT),
+    (VaultFull, BackupTrouble.FULL),
+    (VaultUnavailable, BackupTrouble.UNREACHABLE),
+    (BackupError, BackupTrouble.FAILED),
+)
+
+
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn everything that is raised into a problem document; what is not expected is logged as well."""
@@ -181,6 +235,8 @@ def _from_beacon(error: BeaconError) -> Problem | None:
             return from_inputs([error, *error.others])
         case StoreUnavailable():
             return _from_store(error)
+        case BackupError():
+            return of_backup(next(it for kind, it in _BACKUP_ERRORS if isinstance(error, kind)), str(error))
         case EngineRefused():
             return conflict(f"WhatsApp's client refused: {error.text}")
         case EngineError():

@@ -4,12 +4,14 @@ Times in answers are RFC 3339 in UTC with milliseconds; in requests they may als
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from service.backup.views import BackupStatusOut
+from service.clock import rfc3339, rfc3339_or_none
 from service.queue.model import Enqueued, Message, OnUnknown, SendResult
 from service.queue.model import State as MessageState
 from service.reconnect.status import Advice
@@ -17,17 +19,6 @@ from service.reconnect.status import State as SessionState
 from service.web.problem import FieldError
 
 SHOWN_CHARS: Final = 60
-
-
-def rfc3339(seconds: float) -> str:
-    """Unix seconds as people and programs read them: `2026-11-21T18:34:00.000Z`."""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def rfc3339_or_none(seconds: float | None) -> str | None:
-    """The same for a time that may not have come."""
-    return None if seconds is None else rfc3339(seconds)
 
 
 def _instant(value: object) -> float:
@@ -128,6 +119,7 @@ class ProblemOut(BaseModel):
     detail: str = Field(description="names what is wrong for people")
     errors: list[FieldErrorOut] | None = Field(None, description="each fault, where there may be many")
     state: MessageState | None = Field(None, description="a message's state, where that is in the way")
+    reason: str | None = Field(None, description="of a backup that was not made or is not good")
 
 
 class HealthOut(BaseModel):
@@ -197,6 +189,7 @@ class EventOut(BaseModel):
     service: ServiceOut
     session: SessionOut
     queue: QueueOut
+    backup: BackupStatusOut
 
 
 def field_errors(error: ValidationError, model: type[BaseModel], *, under: str = "") -> list[FieldError]:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from aiohttp import web
 from pydantic import ValidationError
 
+from service.clock import rfc3339, rfc3339_or_none
 from service.errors import InvalidInput, StoreUnavailable
 from service.queue.address import USER_SERVER, parse_chat
 from service.reconnect.status import Status
@@ -21,8 +22,6 @@ from service.web.schemas import (
     QrOut,
     SessionOut,
     field_errors,
-    rfc3339,
-    rfc3339_or_none,
     shown,
 )
 

@@ -67,7 +67,7 @@ async def test_a_client_is_told_everything_at_once(beacon: Beacon) -> None:
     async with stream(beacon) as response:
         first = await event(response)
 
-    assert set(first) == {"at", "service", "session", "queue"}
+    assert set(first) == {"at", "service", "session", "queue", "backup"}
     assert first["session"] == await (await beacon.client.get("/api/v1/session")).json()
     assert first["queue"]["counts"]["queued"] == 1
     assert first["queue"]["oldest_queued_at"] == first["at"] == "2023-11-14T22:13:20.000Z"

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from service.clock import rfc3339
 from service.engine.content import AnyContent, Contact, Location, MessageRef, Poll, Reaction, Text
 from service.errors import StoreFull, StoreUnavailable
 from service.queue.model import OnUnknown
 from service.web.limits import BATCH_MESSAGES, BODY_BYTES
-from service.web.schemas import rfc3339
 from tests.component.web.conftest import Beacon
 from tests.unit.queue.messages import text_of
 

@@ -1,0 +1,36 @@
+"""What people may ask of a running service's backups."""
+
+from collections.abc import Sequence
+
+from service.backup.backups import Backups
+from service.backup.model import Cause, Kept
+from service.backup.report import BackupStatus, Pruned, Report, Verified
+from service.backup.scheduler import Scheduler
+
+
+class Desk:
+    """Behind HTTP and the page. A backup that was asked for counts for the schedule as any other."""
+
+    def __init__(self, *, backups: Backups, scheduler: Scheduler) -> None:
+        self._backups = backups
+        self._scheduler = scheduler
+
+    def status(self) -> BackupStatus:
+        """What is known, from memory."""
+        return self._backups.status()
+
+    async def listed(self) -> Sequence[Kept]:
+        """All backups, the latest first. Raises VaultUnavailable."""
+        return await self._backups.listed()
+
+    async def back_up(self) -> Report:
+        """Keep the session as it is now. Does not raise: the report says how it ended."""
+        return await self._scheduler.back_up(Cause.ASKED)
+
+    async def verify(self, sequence: int | None) -> Verified:
+        """Check a backup, the newest for None, as a restore would. Raises BackupError."""
+        return await self._backups.verify(sequence)
+
+    async def prune(self) -> Pruned:
+        """Forget what the rule of retention does not keep. Raises VaultUnavailable."""
+        return await self._backups.prune()
