@@ -1,4 +1,4 @@
-"""The command line: `beacon run | demo | send | queue | session | settings | policy | doctor | migrate`.
+"""The command line: `beacon run | demo | send | queue | session | backup | settings | ...`.
 
 Thin; what it calls does the work.
 """
@@ -40,7 +40,11 @@ class _Program(LazyGroup):
 
 @click.group(
     cls=_Program,
-    lazy={"queue": "service.queue_commands:queue", "migrate": "service.migration:migrate"},
+    lazy={
+        "backup": "service.backup_commands:backup",
+        "migrate": "service.migration:migrate",
+        "queue": "service.queue_commands:queue",
+    },
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="beacon")

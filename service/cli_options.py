@@ -1,7 +1,7 @@
 """What several commands share: options, and groups that load a command when it is asked for."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -22,6 +22,14 @@ as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object 
 at_url = click.option("--url", default=own_url, help="The service. Default: this machine, $PORT or 8000.")
 with_token = click.option("--token", envvar="API_TOKEN", help="Its API_TOKEN. Default: $API_TOKEN.")
 unasked = click.option("--yes", is_flag=True, help="Do not ask before doing it.")
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A table as text; every row has as many cells as the first."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 class LazyGroup(click.Group):

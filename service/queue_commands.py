@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from service.cli_options import LazyGroup, as_json, at_url, with_token
+from service.cli_options import LazyGroup, aligned, as_json, at_url, with_token
 from service.queue.model import State
 from service.remote import Remote
 
@@ -99,7 +99,7 @@ def stats(*, url: str, token: str | None, as_json: bool) -> None:
         click.echo(json.dumps(numbers))
         return
     lines = [(state, str(numbers["counts"].get(state, 0))) for state in STATES]
-    click.echo(_aligned([*lines, ("oldest queued", numbers["oldest_queued_at"] or "-")]))
+    click.echo(aligned([*lines, ("oldest queued", numbers["oldest_queued_at"] or "-")]))
 
 
 def _tell(message: dict[str, Any], *, as_json: bool) -> None:
@@ -108,7 +108,7 @@ def _tell(message: dict[str, Any], *, as_json: bool) -> None:
 
 def _show(message: dict[str, Any], *, as_json: bool) -> None:
     lines = [(name, "-" if value is None else str(value)) for name, value in message.items()]
-    click.echo(json.dumps(message) if as_json else _aligned(lines))
+    click.echo(json.dumps(message) if as_json else aligned(lines))
 
 
 def _table(messages: Iterable[dict[str, Any]]) -> str:
@@ -125,11 +125,4 @@ def _table(messages: Iterable[dict[str, Any]]) -> str:
         )
         for message in messages
     ]
-    return _aligned(rows)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return aligned(rows)

@@ -1,14 +1,15 @@
 """What an operator does to the backups beside the service, or while none runs."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import structlog
 
-from service.backup.assembly import shelf_beside
+from service.backup.assembly import shelf_beside, vault_of
 from service.backup.local import Found, Local, SessionOnDisk
+from service.backup.model import Kept
 from service.backup.report import Restored
 from service.backup.shelf import Shelf
 from service.clock import Clock
@@ -30,6 +31,16 @@ async def opened(settings: Settings, *, scratch: Path, clock: Clock) -> AsyncIte
         yield shelf
     finally:
         await shelf.vault.close()
+
+
+async def listed(settings: Settings) -> Sequence[Kept]:
+    """All backups, the latest first; needs no key. Raises StoreTooNew, VaultUnavailable."""
+    vault = vault_of(settings)
+    await vault.open()
+    try:
+        return await vault.listed()
+    finally:
+        await vault.close()
 
 
 async def restore_in_place(
