@@ -39,9 +39,7 @@ class Schedule:
     _paired: bool = False
 
     def sees(self, signature: Signature, *, now: float) -> None:
-        """The session's files look like this."""
-        if self._seen is None:
-            self._seen = signature
+        """The session's files look like this. The first look is a change: since the last process, perhaps."""
         if signature != self._seen:
             self._seen, self._last_change_at = signature, now
             if self._first_change_at is None:

@@ -122,13 +122,14 @@ class Scheduler:
 
 
 def signature(session: Path) -> Signature:
-    """What changes when the session's file or its log is written; never opens them."""
+    """What changes when the session's file or its log is written; never opens them. An empty log is as good as
+    none: reading makes one."""
     found = []
     for path in (session, session.with_name(session.name + "-wal")):
         try:
             stat = path.stat()
         except FileNotFoundError:
-            found.append((-1, 0))
+            found.append((0, 0))
         else:
-            found.append((stat.st_size, stat.st_mtime_ns))
+            found.append((stat.st_size, stat.st_mtime_ns if stat.st_size else 0))
     return tuple(found)
