@@ -122,8 +122,8 @@ class Scheduler:
 
 
 def signature(session: Path) -> Signature:
-    """What changes when the session's file or its log is written; never opens them. An empty log is as good as
-    none: reading makes one."""
+    """What changes when the session's file or its log is written; never opens them. An empty log is as good
+    as none: reading makes one."""
     found = []
     for path in (session, session.with_name(session.name + "-wal")):
         try:

@@ -43,6 +43,9 @@ async def test_who_holds_the_lease_at_once_is_never_seen_waiting_for_it(online: 
         (Hindrance.UNREACHABLE, Reason.LEASE_UNREACHABLE),
         (Hindrance.REFUSED, Reason.LEASE_REFUSED),
         (Hindrance.DATA_DIR, Reason.LEASE_UNWRITABLE),
+        (Hindrance.VAULT_UNREACHABLE, Reason.VAULT_UNREACHABLE),
+        (Hindrance.BACKUP_UNREADABLE, Reason.BACKUP_UNREADABLE),
+        (Hindrance.BACKUP_KEY_MISSING, Reason.BACKUP_KEY_MISSING),
     ],
 )
 async def test_without_the_lease_no_engine_is_started_and_the_reason_is_told(
