@@ -272,7 +272,7 @@ class Custody:
 
     async def _set_aside(self, label: str) -> None:
         await asyncio.to_thread(self._local.set_aside, label, now=self._clock.now())
-        log.error("backup.session_set_aside", label=label)
+        log.warning("backup.session_set_aside", label=label)
 
 
 def _hurdle(error: Exception) -> Hurdle:

@@ -321,6 +321,21 @@ async def test_with_a_key_missing_nothing_is_paired_and_nothing_overwritten(
     assert third.counted("restores_total", kind="exact") == 1
 
 
+async def test_a_missing_key_does_not_keep_a_good_session_from_connecting_and_being_backed_up(
+    house: Build,
+) -> None:
+    first = house()
+    await stopped(first)
+    again = house(keys=(ANOTHER_KEY,))
+    await again.takes_over(2)
+    assert again.hurdles == []
+    assert (await again.backups.back_up(Cause.CHANGED)).outcome is Outcome.KEPT
+    assert again.counted("verifications_total", result="key_missing") == 1
+    second = house("second", keys=(ANOTHER_KEY,))
+    await second.takes_over(3)
+    assert await second.file.device_jid() == DEVICE
+
+
 async def test_with_no_readable_backup_nothing_is_paired(house: Build, place: Place, account: str) -> None:
     first, second = house("first"), house("second")
     await stopped(first)
