@@ -45,6 +45,7 @@ function show(snapshot) {
   page.offset = Date.parse(snapshot.at) - Date.now();
   showSession(snapshot.session);
   showQueue(snapshot.queue);
+  showBackup(snapshot.backup);
   say("version", snapshot.service.version);
   tick();
 }
@@ -101,6 +102,50 @@ function showQueue(queue) {
   }
 }
 
+// --- backups --------------------------------------------------------------------------------------------
+
+function showBackup(backup) {
+  const [tone, note] = backupNote(backup);
+  byId("backup").dataset.tone = tone;
+  byId("backup-now").hidden = !backup.enabled;
+  say("backup-kept", backup.kept === null ? "–" : number(backup.kept));
+  say("backup-place", backup.place);
+  say("backup-note", note);
+  byId("backup-note").hidden = note === "";
+}
+
+// How the section is coloured, and the one thing that is worth saying.
+function backupNote(backup) {
+  if (!backup.enabled) return ["wait", "Backups are off: when DATA_DIR is lost, a phone must be linked again."];
+  if (backup.unprotected) return ["bad", "The place of the backups does not answer: none are made."];
+  if (backup.trouble !== null) return ["bad", `The last backup failed: ${backup.trouble}`];
+  if (backup.verify_trouble !== null) return ["bad", `The last check failed: ${backup.verify_trouble}`];
+  if (backup.place === "DATA_DIR") return ["wait", "Lost with DATA_DIR: set BACKUP_DIR or DATABASE_URL."];
+  if (backup.local_key) return ["wait", "Their key is in DATA_DIR alone: set BACKUP_KEYS."];
+  if (backup.restored !== null) {
+    const lost = backup.undecryptable === 0 ? "" : `; ${number(backup.undecryptable)} messages could not be read`;
+    return ["busy", `This session came back from backup ${backup.restored.sequence}${lost}.`];
+  }
+  return ["busy", ""];
+}
+
+function tickBackup(backup) {
+  const ago = (time, never) => (time === null ? never : `${duration(secondsSince(time))} ago`);
+  say("backup-last", backup.enabled ? ago(backup.last_backup_at, "none yet") : "off");
+  say("backup-verified", ago(backup.last_verified_at, "never"));
+}
+
+async function backUp(event) {
+  event.target.disabled = true;
+  byId("backup-said").hidden = true;
+  const said = await ask("POST", "/api/v1/backups", {}, "backup-error");
+  if (said !== null) {
+    say("backup-said", `Done: ${said.sentence}.`);
+    byId("backup-said").hidden = false;
+  }
+  event.target.disabled = false;
+}
+
 // --- messages that wait for somebody ------------------------------------------------------------------
 
 async function list() {
@@ -149,6 +194,7 @@ function tick() {
   if (last === null) return;
   say("since", duration(secondsSince(last.session.since)));
   if (last.session.next_attempt_at !== null) say("next", duration(-secondsSince(last.session.next_attempt_at)));
+  tickBackup(last.backup);
   say("uptime", duration(secondsSince(last.service.started_at)));
   const oldest = last.queue.oldest_queued_at;
   say("oldest", oldest === null ? "nothing waits" : duration(secondsSince(oldest)));
@@ -294,5 +340,6 @@ byId("restart").addEventListener("click", (event) => control(event, "restart"));
 byId("logout").addEventListener("click", () => askFirst(true));
 byId("logout-no").addEventListener("click", () => askFirst(false));
 byId("logout-yes").addEventListener("click", logout);
+byId("backup-now").addEventListener("click", backUp);
 setInterval(tick, 1_000);
 follow();

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
+from service.backup.assembly import OFF
 from service.config import Settings
 from service.engine.protocol import Hello
 from service.queue.metrics import QueueMetrics
@@ -25,6 +26,7 @@ from service.web.application import build
 from service.web.health import Health
 from service.web.metrics import WebMetrics
 from tests.clock import FakeClock
+from tests.component.web.backed_up import BackedUp
 from tests.component.web.scripted import BrokenOutbox, ScriptedConnection
 
 API_TOKEN = "correct-horse-battery"
@@ -54,6 +56,7 @@ class Beacon:
     facts: Facts
     registry: CollectorRegistry
     spans: InMemorySpanExporter = field(repr=False)
+    backups: BackedUp | None = None
 
     def sample(self, name: str, **labels: str) -> float | None:
         """The value of a metric now."""
@@ -76,11 +79,12 @@ Start = Callable[..., Awaitable[Beacon]]
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """Starts a Beacon with these settings."""
+    """Starts a Beacon with these settings; with `backed_up` its session, made for the test, has backups."""
     async with AsyncExitStack() as stack:
 
-        async def start_one(**settings: object) -> Beacon:
-            return await _started(stack, tmp_path, Settings(**settings))  # type: ignore[arg-type]
+        async def start_one(*, backed_up: bool = False, **settings: object) -> Beacon:
+            made = Settings(**settings)  # type: ignore[arg-type]
+            return await _started(stack, tmp_path, made, backed_up=backed_up)
 
         yield start_one
 
@@ -97,7 +101,7 @@ async def guarded(start: Start) -> Beacon:
     return await start(api_token=API_TOKEN, metrics_token=METRICS_TOKEN)
 
 
-async def _started(stack: AsyncExitStack, folder: Path, settings: Settings) -> Beacon:
+async def _started(stack: AsyncExitStack, folder: Path, settings: Settings, *, backed_up: bool) -> Beacon:
     clock = FakeClock()
     registry = build_registry("default")
     spans = InMemorySpanExporter()
@@ -115,6 +119,9 @@ async def _started(stack: AsyncExitStack, folder: Path, settings: Settings) -> B
     )
     connection = ScriptedConnection()
     facts = Facts()
+    backups = BackedUp(folder, registry=registry, clock=clock, tracer=tracer) if backed_up else None
+    if backups is not None:
+        stack.push_async_callback(backups.close)
     health = Health(
         clock=clock,
         started_at=clock.now(),
@@ -125,6 +132,7 @@ async def _started(stack: AsyncExitStack, folder: Path, settings: Settings) -> B
         counts=outbox.counts,
         oldest_queued_at=outbox.oldest_queued_at,
         held_back=lambda: None,
+        backup=lambda: OFF if backups is None else backups.desk.status(),
     )
     application = build(
         settings=settings,
@@ -135,6 +143,7 @@ async def _started(stack: AsyncExitStack, folder: Path, settings: Settings) -> B
         metrics=WebMetrics(registry, "default"),
         tracer=tracer,
         clock=clock,
+        backups=None if backups is None else backups.desk,
     )
     client = TestClient(TestServer(application))
     await stack.enter_async_context(client)
@@ -149,6 +158,7 @@ async def _started(stack: AsyncExitStack, folder: Path, settings: Settings) -> B
         facts=facts,
         registry=registry,
         spans=spans,
+        backups=backups,
     )
 
 
