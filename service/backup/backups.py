@@ -267,7 +267,8 @@ class Backups:
             facts = await asyncio.to_thread(self._checked, path, adopted=adopted)
             span.add_event("checked")
             good, clean = self._good, cause is Cause.STOP
-            if good is not None and not clean and (good.sha256, good.epoch) == (facts.sha256, tenure.epoch):
+            same = good is not None and (good.sha256, good.epoch) == (facts.sha256, tenure.epoch)
+            if good is not None and same and not clean and await self._still_kept(good, tenure):
                 return self._unchanged(cause, good, facts, began)
             added = await self._shelf.add(
                 path,
@@ -296,6 +297,12 @@ class Backups:
             size_bytes=facts.size_bytes,
             stored_bytes=added.kept.stored_bytes,
         )
+
+    async def _still_kept(self, good: _Good, tenure: Tenure) -> bool:
+        """What nobody asks the vault, it cannot refuse. Raises FenceTooOld, VaultUnavailable."""
+        if (epoch := await self._shelf.vault.epoch()) > tenure.epoch:
+            raise FenceTooOld(f"epoch {tenure.epoch}: epoch {epoch} was entered since")
+        return any(kept.sequence == good.sequence for kept in await self._shelf.listed())
 
     def _unchanged(self, cause: Cause, good: _Good, facts: Facts, began: float) -> Report:
         return Report(
