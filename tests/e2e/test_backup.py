@@ -37,13 +37,13 @@ class Dyno:
     async def delivers(self, text: str) -> None:
         """The service sends Ann a message, and she reads it."""
         await self.host.post([{"to": ANN, "text": text}])
-        await self._hears(lambda: text in self.ann.inbox)
+        await self.hears(lambda: text in self.ann.inbox)
 
     async def answers(self) -> None:
         """Ann writes to the bot, and reads its answer."""
         before = len(self.ann.inbox)
         await self.ann.send(BEACON, "!ping")
-        await self._hears(lambda: len(self.ann.inbox) > before)
+        await self.hears(lambda: len(self.ann.inbox) > before)
 
     async def backed_up(self, more_than: float = 0) -> None:
         """The session has been kept since it was paired."""
@@ -66,7 +66,8 @@ class Dyno:
         told = [json.loads(line) for line in lines if line.startswith("{")]
         return [line for line in told if line["event"] == event]
 
-    async def _hears(self, has: Any) -> None:
+    async def hears(self, has: Any) -> None:
+        """Wait until that holds; it is looked at after each message that somebody read."""
         async with asyncio.timeout(PATIENCE_S):
             while not has():
                 self.heard.clear()
