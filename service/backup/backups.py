@@ -144,6 +144,8 @@ class Backups:
             with spans.verify(self._tracer):
                 try:
                     verified = await self._shelf.verify(sequence)
+                except BackupMissing:
+                    raise  # says nothing about those that are there
                 except BackupError as error:
                     self._verify_trouble = str(error)
                     raise

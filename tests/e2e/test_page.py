@@ -1,5 +1,6 @@
 """The page in a real browser, at desktop and phone width, on a real queue; only WhatsApp is scripted."""
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from service.web import qr
 from service.web.application import build
 from service.web.health import Health
 from service.web.metrics import WebMetrics
+from tests.component.web.backed_up import BackedUp
 from tests.component.web.browser import SIZES, browser, page
 from tests.component.web.scripted import BACKING_OFF, CONNECTED, PAIRING, QR_TEXT, ScriptedConnection
 
@@ -37,7 +39,7 @@ ANN = NewMessage(chat="4915123456789@s.whatsapp.net", content=Text(text="Hello, 
 class Served:
     """A service with its HTTP side on a port of its own."""
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(self, folder: Path, *, backed_up: bool = False, **settings: object) -> None:
         self.clock = SystemClock()
         self.connection = ScriptedConnection(replace(PAIRING, since=self.clock.now()))
         self._settings = Settings(**settings)  # type: ignore[arg-type]
@@ -46,6 +48,11 @@ class Served:
         self.store = SqliteStore(folder / "queue.db", account="default", metrics=metrics, clock=self.clock)
         self.outbox = Outbox(
             store=self.store, wake=lambda: None, clock=self.clock, metrics=metrics, tracer=NoOpTracer()
+        )
+        self.backups = (
+            BackedUp(folder, registry=self._registry, clock=self.clock, tracer=NoOpTracer())
+            if backed_up
+            else None
         )
         self._metrics = WebMetrics(self._registry, "default")
         self._runner: web.AppRunner | None = None
@@ -77,6 +84,7 @@ class Served:
             metrics=self._metrics,
             tracer=NoOpTracer(),
             clock=self.clock,
+            backups=None if self.backups is None else self.backups.desk,
         )
         self._runner = web.AppRunner(application, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -113,8 +121,8 @@ Serve = Callable[..., Awaitable[Served]]
 async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     running: list[Served] = []
 
-    async def start(**settings: object) -> Served:
-        served = Served(tmp_path, **settings)
+    async def start(*, backed_up: bool = False, **settings: object) -> Served:
+        served = Served(tmp_path, backed_up=backed_up, **settings)
         await served.store.open()
         running.append(served)
         await served.listen()
@@ -124,6 +132,8 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     for served in running:
         await served.stop()
         await served.store.close()
+        if served.backups is not None:
+            await served.backups.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -268,6 +278,49 @@ async def test_who_looks_can_decide_about_dead_and_held_messages(
         await rows.first.get_by_role("button", name="Send").click()
         await expect(shown.locator("#count-queued")).to_have_text("2")
         await expect(undecided).to_be_hidden()
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_backups_are_seen_and_one_is_made_with_a_button(
+    serve: Serve, chromium: Browser, size: str
+) -> None:
+    served = await serve(backed_up=True)
+    assert served.backups is not None
+    await served.backups.own()
+    async with page(chromium, size=size) as shown:
+        await shown.goto(served.url)
+        last = shown.locator("#backup-last")
+        await expect(last).to_have_text("none yet")
+        await expect(shown.locator("#backup-verified")).to_have_text("never")
+        await expect(shown.locator("#backup-place")).to_have_text("BACKUP_DIR")
+
+        await shown.get_by_role("button", name="Back up now").click()
+        await expect(shown.locator("#backup-said")).to_have_text("Done: the session is kept as backup 1.")
+        await expect(last).to_have_text(re.compile(r"^\d+ s ago$"))
+        await expect(shown.locator("#backup-kept")).to_have_text("1")
+        await expect(shown.locator("#backup-note")).to_be_hidden()
+        await no_sideways_scrolling(shown)
+
+
+async def test_why_a_backup_was_not_made_is_said_beside_its_button(serve: Serve, chromium: Browser) -> None:
+    served = await serve(backed_up=True)
+    async with page(chromium, size="phone", quiet=False) as shown:  # Chromium logs every 4xx itself
+        await shown.goto(served.url)
+        await shown.get_by_role("button", name="Back up now").click()
+
+        await expect(shown.locator("#backup-error")).to_contain_text("does not own the account")
+        await expect(shown.locator("#backup-note")).to_contain_text("The last backup failed")
+        await no_sideways_scrolling(shown)
+
+
+async def test_without_backups_the_page_says_what_that_means(serve: Serve, chromium: Browser) -> None:
+    served = await serve()
+    async with page(chromium, size="phone") as shown:
+        await shown.goto(served.url)
+        await expect(shown.locator("#backup-last")).to_have_text("off")
+        await expect(shown.locator("#backup-note")).to_contain_text("a phone must be linked again")
+        await expect(shown.get_by_role("button", name="Back up now")).to_be_hidden()
+        await no_sideways_scrolling(shown)
 
 
 async def test_a_question_that_the_state_has_answered_goes_away(serve: Serve, chromium: Browser) -> None:

@@ -29,7 +29,11 @@ class BackedUp:
         }
         (folder / "data").mkdir(exist_ok=True)
         self.file = SessionFile(folder / "data" / "session.db")
-        given = {"data_dir": folder / "data", "backup_dir": folder / "kept", "backup_keys": (KEY,)} | settings
+        given: dict[str, Any] = {
+            "data_dir": folder / "data",
+            "backup_dir": folder / "kept",
+            "backup_keys": (KEY,),
+        } | settings
         parts = build(Settings(**given), session=self.file, registry=registry, clock=clock, tracer=tracer)
         assert parts is not None
         self.parts = parts

@@ -136,6 +136,7 @@ async def test_a_damaged_backup_is_found_out_and_shown_until_one_is_good(owner: 
 async def test_a_backup_that_is_not_there_is_not_found(owner: Beacon) -> None:
     assert (await asked(owner, "POST", f"{BACKUPS}/newest/verify", 404))["reason"] == "no-backup"
     assert (await asked(owner, "POST", f"{BACKUPS}/7/verify", 404))["reason"] == "no-backup"
+    assert (await asked(owner, "GET", BACKUPS))["status"]["verify_trouble"] is None
     assert (await asked(owner, "POST", f"{BACKUPS}/0/verify", 422))["errors"][0]["field"] == "sequence"
 
 
