@@ -22,12 +22,15 @@ def tls_mode(url: str) -> Literal["require"] | None:
 
     Heroku demands TLS and leaves `sslmode` out of the URL. None leaves it to the URL or PGSSLMODE.
     """
-    parts = urlsplit(url)
-    asked = parse_qs(parts.query)
-    hosts = asked.get("host", [parts.hostname or ""])
-    if "sslmode" in asked or "PGSSLMODE" in os.environ or all(_local(host) for host in hosts):
+    if "sslmode" in parse_qs(urlsplit(url).query) or "PGSSLMODE" in os.environ or on_this_machine(url):
         return None
     return "require"
+
+
+def on_this_machine(url: str) -> bool:
+    """Whether the database that the URL names is reached without a network."""
+    parts = urlsplit(url)
+    return all(_local(host) for host in parse_qs(parts.query).get("host", [parts.hostname or ""]))
 
 
 def passing(error: Exception) -> bool:

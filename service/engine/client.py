@@ -10,6 +10,8 @@ import asyncio
 import ctypes
 import logging
 import mmap
+import os
+import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import neonize
+import neonize.aioze.client as neonize_client
 from msgspec.structs import replace
 from neonize._binder import ProxySettings
 from neonize.aioze.client import NewAClient
@@ -54,6 +57,7 @@ from service.engine.protocol import (
 )
 from service.engine.recent import Recent
 from service.engine.redact import redact
+from service.engine.store_watch import watched
 from service.engine.uploads import Uploads
 from service.errors import EngineRefused
 
@@ -62,6 +66,8 @@ log = logging.getLogger("engine.client")
 THREADS: Final = 16
 """Neonize() holds one for ever, a send one for up to 75 s, questions that nobody answers two for longer, and
 given-up uploads up to four; the rest must not starve behind them (H8)."""
+
+EXIT_NO_STORE: Final = 75  # EX_TEMPFAIL: the database with the session is away
 
 _NAME: Final = "beacon"  # neonize's key for its client; one account in one process
 
@@ -112,6 +118,12 @@ def versions() -> tuple[str, str]:
     return version("neonize"), "unknown"
 
 
+def _leave_without_store() -> None:
+    log.error("the database with the session is away; what comes in is left to the next engine")
+    sys.stderr.flush()
+    os._exit(EXIT_NO_STORE)
+
+
 class Client:
     """neonize's client for one account, connected at most once (H6).
 
@@ -138,8 +150,10 @@ class Client:
         loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="ffi"))
         neonize_log.setLevel(logging.INFO)  # NOTSET would ship every stanza as a line (H11)
         logging.getLogger("neonize.utils.ffmpeg").setLevel(logging.ERROR)  # texts need none
+        if command.dsn is not None:
+            neonize_client.log_whatsmeow = watched(neonize_client.log_whatsmeow, _leave_without_store)
         client = NewAClient(
-            command.database,
+            command.database if command.dsn is None else command.dsn,
             uuid=_NAME,
             props=DeviceProps(os=command.device_name, platformType=DeviceProps.CHROME),
         )

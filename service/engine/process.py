@@ -68,7 +68,8 @@ class EngineProcess:
     """One engine process. Not reusable: one object is one process.
 
     `on_event` gets every event in order of arrival, on the loop, and must not block. `entry` is the
-    program and its first arguments; `--fd N --heartbeat S` are appended.
+    program and its first arguments; `--fd N --heartbeat S` are appended. `session_dsn` is the PostgreSQL that
+    has the session, None when that is a file; it goes to the engine over the socket alone.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class EngineProcess:
         on_event: Callable[[AnyEvent], None],
         metrics: EngineMetrics,
         clock: Clock,
+        session_dsn: str | None = None,
         heartbeat_timeout_s: float = 15.0,
         start_timeout_s: float = 30.0,
         kill_after_s: float = 5.0,
@@ -88,6 +90,7 @@ class EngineProcess:
         self._on_event = on_event
         self._metrics = metrics
         self._clock = clock
+        self._session_dsn = session_dsn
         self._heartbeat_timeout_s = heartbeat_timeout_s
         self._start_timeout_s = start_timeout_s
         self._kill_after_s = kill_after_s
@@ -204,7 +207,13 @@ class EngineProcess:
         """
         await self._done(
             CommandKind.CONNECT,
-            lambda i: Connect(id=i, database=str(database), device_name=device_name, proxy=proxy),
+            lambda i: Connect(
+                id=i,
+                database=str(database),
+                device_name=device_name,
+                proxy=proxy,
+                dsn=self._session_dsn,
+            ),
             deadline_s=deadline_s,
         )
 

@@ -41,12 +41,18 @@ class Connect(Command, frozen=True, tag="connect"):
     """Open the session database and connect; without a paired device this leads to `QrCode`.
 
     An engine connects once: a second Connect is refused. No JID goes with it, because asking whatsmeow
-    for a device that is not in its store kills the process (failure-modes.md H4).
+    for a device that is not in its store kills the process (failure-modes.md H4). With `dsn` the session is
+    in that PostgreSQL, and `database` only says where the engine's notes are.
     """
 
     database: str
     device_name: str
     proxy: str | None = None
+    dsn: str | None = None
+
+    def __repr__(self) -> str:
+        """Without passwords: those of the proxy and of the database."""
+        return f"Connect(id={self.id}, database={self.database!r}, device_name={self.device_name!r})"
 
 
 class PairPhone(Command, frozen=True, tag="pair_phone"):

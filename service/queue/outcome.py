@@ -107,6 +107,7 @@ RULES: Final[tuple[Rule, ...]] = (
         SendResult.RETRYABLE,
         ((1.0, 10.0), (10.0, 60.0), (60.0, 300.0)), gives_up=True,
     ),
+    Rule("store_failed", r"failed to prefetch sessions", SendResult.RETRYABLE),  # before it was encrypted
     Rule("not_connected", r"failed to send message node: websocket not connected", SendResult.NOT_CONNECTED),
     # it may have left
     Rule("write_failed", r"failed to send message node", SendResult.UNKNOWN),

@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -47,7 +48,7 @@ async def spawn() -> AsyncIterator[Spawn]:
         environment: dict[str, str] | None = None,
         *,
         clock: Clock | None = None,
-        **options: float,
+        **options: Any,
     ) -> Watched:
         registry, events = CollectorRegistry(), list[AnyEvent]()
         process = EngineProcess(

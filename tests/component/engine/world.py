@@ -24,7 +24,7 @@ PATIENCE_S = 30.0
 E = TypeVar("E", bound=AnyEvent)
 
 
-class _Told:
+class Told:
     """Events as they came."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Engine:
     session: SessionFile
     registry: CollectorRegistry
     proxy: str
-    heard: "_Told"
+    heard: Told
     tokens: int = 0
 
     @property
@@ -122,7 +122,7 @@ class World:
 
     def engine(self, phone: str, **options: Any) -> Engine:
         """An engine on this person's session, not started yet."""
-        told = _Told()
+        told = Told()
         registry = CollectorRegistry()
         process = EngineProcess(
             entry=ENGINE_ENTRY,

@@ -28,6 +28,16 @@ from tests.people import ANN
             'Post "https://mmg.whatsapp.net/mms/image/aGFzaA==?auth=secret&token=aGFzaA": EOF',
             'Post "https://mmg.whatsapp.net/mms/image/aGFzaA==?#": EOF',
         ),
+        (
+            'parse "postgres://ann:secret@db:5432/d?sslmode=require&search_path=x": invalid port',
+            'parse "postgres://#@db:5432/d?#": invalid port',
+        ),
+        (r"user='ann' password='se\'c ret' host=db", "user=# password=# host=db"),
+        ("password = secret port=5432", "password=# port=5432"),
+        (
+            'pq: password authentication failed for user "ann"',
+            "pq: password authentication failed for user #",
+        ),
         ("where? here: http://ann.example/", "where? here: http://ann.example/"),
         ("in <module>", "in <module>"),
         ("panic: invalid memory address", "panic: invalid memory address"),

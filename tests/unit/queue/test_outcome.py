@@ -47,6 +47,7 @@ def failed(text: str) -> Outcome:
         ("cipher encryption failed: no session", SendResult.RETRYABLE),
         ("failed to process prekey bundle: bad signature", SendResult.RETRYABLE),
         ("failed to save: database is locked", SendResult.RETRYABLE),
+        ("failed to prefetch sessions: dial tcp 127.0.0.1:5432: connection refused", SendResult.RETRYABLE),
         ("failed to send message node: websocket not connected", SendResult.NOT_CONNECTED),
         ("failed to send message node: write tcp: broken pipe", SendResult.UNKNOWN),
         ("websocket not connected", SendResult.UNKNOWN),
