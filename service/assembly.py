@@ -18,6 +18,7 @@ import service
 from service.backup import assembly as backup_assembly
 from service.backup.assembly import BackupParts
 from service.backup.custody import Hurdle
+from service.backup.custody_postgres import PostgresCustody
 from service.backup.guarded_lease import GuardedLease
 from service.bot.bot import Bot
 from service.bot.builtin import add_builtin_commands
@@ -25,13 +26,14 @@ from service.bot.metrics import BotMetrics
 from service.bot.plugins import load_plugins
 from service.bot.router import Router
 from service.clock import Clock, OutsideClock, SystemClock
-from service.config import Settings
+from service.config import SessionStore, Settings
 from service.datadir import DataDir
 from service.engine.metrics import EngineMetrics
 from service.engine.notebook import Notebook
 from service.engine.process import EngineProcess
 from service.engine.protocol import AnyEvent, MessageReceived, Receipt
 from service.engine.session import SessionFile
+from service.engine.session_postgres import PostgresSession
 from service.keepalive import KeepAlive, KeepAliveMetrics
 from service.queue.aftermath import Aftermath
 from service.queue.dispatcher import Dispatcher
@@ -83,6 +85,12 @@ HURDLES = {
     Hurdle.DISK: Hindrance.DATA_DIR,
 }
 
+DATABASE_HURDLES = {
+    Hurdle.VAULT_UNREACHABLE: Hindrance.UNREACHABLE,
+    Hurdle.BACKUP_UNREADABLE: Hindrance.REFUSED,
+}
+"""The same two where the session itself is in the database."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineCommand:
@@ -105,7 +113,7 @@ class Parts:
     dispatcher: Dispatcher
     bot: Bot
     backup: BackupParts | None
-    """None with BACKUP_ENABLED=false."""
+    """None with BACKUP_ENABLED=false, and with SESSION_STORE=postgres."""
     chores: Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
     """What is done beside, by name, until the service stops; no stop waits for it."""
     health: Health
@@ -126,11 +134,12 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
     tracer = provider.get_tracer("beacon", service.__version__)
     pseudonyms = Pseudonyms(data.secret("pseudonym.key"))
 
-    session = SessionFile(data.session)
-    backup = backup_assembly.build(settings, session=session, registry=registry, clock=clock, tracer=tracer)
+    file = SessionFile(data.session)
+    session = _session(settings, file)
+    backup = backup_assembly.build(settings, session=file, registry=registry, clock=clock, tracer=tracer)
     if backup is not None:
         await backup.custody.clear_the_way()
-    lease = _lease(settings, data, LeaseMetrics(registry, account), backup, clock=clock)
+    lease = _lease(settings, data, LeaseMetrics(registry, account), session, backup, clock=clock)
     supervisor = _connection(settings, session, engine, registry, tracer, lease=lease, clock=clock, rng=rng)
     queue_metrics = QueueMetrics(registry, account)
     store = _store(settings, data, queue_metrics, clock=clock)
@@ -227,10 +236,26 @@ def _pacer(
     return Paced(limits=Limits.of(settings), store=store, clock=clock, rng=rng, metrics=metrics)
 
 
+def _session(settings: Settings, file: SessionFile) -> SessionFile | PostgresSession:
+    if settings.session_store is SessionStore.FILE or settings.database_url is None:
+        return file
+    url = settings.database_url.get_secret_value()
+    return PostgresSession(url, account=settings.account, path=file.path)
+
+
 def _lease(
-    settings: Settings, data: DataDir, metrics: LeaseMetrics, backup: BackupParts | None, *, clock: Clock
+    settings: Settings,
+    data: DataDir,
+    metrics: LeaseMetrics,
+    session: SessionFile | PostgresSession,
+    backup: BackupParts | None,
+    *,
+    clock: Clock,
 ) -> Lease:
     lease = _bare_lease(settings, data, metrics, clock=clock)
+    if isinstance(session, PostgresSession):
+        custody = PostgresCustody(session, clock=clock)
+        return GuardedLease(lease, custody, hindrances=DATABASE_HURDLES, show=metrics.hindered)
     if backup is None:
         return lease
     return GuardedLease(lease, backup.custody, hindrances=HURDLES, show=metrics.hindered)
@@ -245,7 +270,7 @@ def _bare_lease(settings: Settings, data: DataDir, metrics: LeaseMetrics, *, clo
 
 def _connection(
     settings: Settings,
-    session: SessionFile,
+    session: SessionFile | PostgresSession,
     engine: EngineCommand,
     registry: CollectorRegistry,
     tracer: Tracer,
@@ -266,6 +291,7 @@ def _connection(
             on_event=on_event,
             metrics=metrics,
             clock=clock,
+            session_dsn=session.dsn if isinstance(session, PostgresSession) else None,
         )
 
     return Supervisor(
@@ -346,9 +372,14 @@ def _introduce(supervisor: Supervisor, dispatcher: Dispatcher, bot: Bot, ears: E
 
 
 def _notes(settings: Settings, data: DataDir, backup: BackupParts | None) -> tuple[str, ...]:
-    notes = (
-        ["BACKUP_ENABLED=false: the session is lost with DATA_DIR."] if backup is None else [*backup.notes]
-    )
+    if backup is not None:
+        notes = [*backup.notes]
+    elif settings.session_store is SessionStore.FILE:
+        notes = ["BACKUP_ENABLED=false: the session is lost with DATA_DIR."]
+    else:
+        notes = ["SESSION_STORE=postgres: the session is lost with the database, unless that is backed up."]
+        if data.session.exists():
+            notes.append("There is a session in DATA_DIR that is not used; SESSION_STORE=file would use it.")
     if settings.database_url is not None and (left := left_behind(data.queue, settings.account)):
         notes.append(
             f"{left} messages are left in the queue of DATA_DIR: stop the service and run "

@@ -28,6 +28,13 @@ class LogFormat(StrEnum):
     CONSOLE = "console"
 
 
+class SessionStore(StrEnum):
+    """Where the WhatsApp session is."""
+
+    FILE = "file"  # in DATA_DIR, and backed up
+    POSTGRES = "postgres"  # in the database of DATABASE_URL
+
+
 class LogLevel(StrEnum):
     """The least important log line that is still written."""
 
@@ -194,6 +201,11 @@ class Settings(BaseSettings):
         description="Whether a message may name a file by a URL inside of this network (loopback, private "
         "and link-local addresses).",
     )
+    session_store: SessionStore = Field(
+        SessionStore.FILE,
+        description="Where the WhatsApp session is: `file`, in DATA_DIR and backed up, or `postgres`, in the "
+        "database of DATABASE_URL, without backups of ours (docs/session-store.md).",
+    )
     backup_enabled: bool = Field(
         True,
         description="Whether the session is backed up, and brought back when it is lost (docs/backup.md).",
@@ -298,6 +310,24 @@ class Settings(BaseSettings):
                 "as long as API_TOKEN is not set"
             )
         return self
+
+    @model_validator(mode="after")
+    def _session_has_a_place(self) -> "Settings":
+        if self.session_store is not SessionStore.POSTGRES:
+            return self
+        if self.database_url is None:
+            raise ValueError("SESSION_STORE=postgres: needs DATABASE_URL, the database that it goes to")
+        if self.backup_dir is not None or (self.backup_enabled and "backup_enabled" in self.model_fields_set):
+            raise ValueError(
+                "SESSION_STORE=postgres: no backups are made of a session that is in the database; "
+                "leave BACKUP_ENABLED and BACKUP_DIR out, or keep the session in a file"
+            )
+        return self
+
+    @property
+    def backs_up(self) -> bool:
+        """Whether backups of the session are made."""
+        return self.backup_enabled and self.session_store is SessionStore.FILE
 
     @property
     def listen_on(self) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
-from service.errors import BeaconError, DataDirUnusable, StoreUnavailable
+from service.errors import BeaconError, DataDirUnusable, StoreError, StoreUnavailable
 from service.reconnect.ports import Session
 
 log = structlog.get_logger(__name__)
@@ -48,7 +48,7 @@ class Clearing:
         failed: StoreUnavailable | None = None
         try:
             await asyncio.to_thread(self._renew)
-        except (OSError, DataDirUnusable) as error:
+        except (OSError, DataDirUnusable, StoreError) as error:
             log.exception("connection.session_not_cleared")
             failed = StoreUnavailable(f"the session cannot be removed: {error}")
         self._task = None

@@ -94,7 +94,7 @@ OWN: Final[Mapping[Reason, str]] = {
     Reason.VAULT_UNREACHABLE: "there is no session here, or none that is safe, and the vault does not answer",
     Reason.BACKUP_UNREADABLE: "there is no session here, and no backup can be read",
     Reason.BACKUP_KEY_MISSING: "there is no session here, and the backup's key is not among ours",
-    Reason.SESSION_UNREADABLE: "the session file cannot be opened or read",
+    Reason.SESSION_UNREADABLE: "the session cannot be opened or read",
     Reason.MEMORY_LIMIT: "the engine's resident memory is over the limit, at most every 10 min",
     Reason.ENGINE_REFUSED: "neonize raises an error before it connects",
 }

@@ -71,7 +71,7 @@ ROWS: Final[tuple[Rule, ...]] = (
         state=State.BACKING_OFF,
         side=Side.ENGINE,
         advice=Advice.READ_LOG,
-        sentence="The session file cannot be read; the log says why. Beacon tries again; messages are kept.",
+        sentence="The session cannot be read; the log says why. Beacon tries again; messages are kept.",
     ),
     Rule(
         reason=Reason.ENGINE_REFUSED,
@@ -80,7 +80,7 @@ ROWS: Final[tuple[Rule, ...]] = (
         state=State.BACKING_OFF,
         side=Side.ENGINE,
         advice=Advice.READ_LOG,
-        sentence="The WhatsApp library cannot work with the session file. Beacon tries again.",
+        sentence="The WhatsApp library cannot work with the session. Beacon tries again.",
     ),
     _engine_died(ExitCause.START_FAILED, reason=Reason.ENGINE_START_FAILED, sentence="did not start."),
     _engine_died(
