@@ -1,7 +1,8 @@
 """`beacon backup now | list | verify | restore | prune | rotate-key`: the session's backups, by hand.
 
 Who does the work: `now` and `prune` the running service alone; `list` and `verify` the running service, or
-this process when none answers; `restore` and `rotate-key` always this process, with the service's settings.
+this process when none answers, and so for `rotate-key`; `restore` always this process. What this process does
+it does with the service's settings.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from service.backup.shelf import Shelf
 from service.backup.views import KeptOut, RestoredOut, RotatedOut, VerifiedOut
 from service.cli_options import aligned, as_json, at_url, with_token
 from service.clock import SystemClock
-from service.config import LogLevel, Settings
+from service.config import LogLevel, SessionStore, Settings
 from service.datadir import DataDir
 from service.engine.session import SessionFile
 from service.errors import (
@@ -33,6 +34,7 @@ from service.errors import (
     BackupMissing,
     BackupUnreadable,
     DataDirInUse,
+    SettingsError,
     VaultFull,
     VaultUnavailable,
 )
@@ -49,8 +51,7 @@ EXIT_CODES: Final[dict[str, int]] = {
 }
 """What a problem that the service answers means for the exit code: the same as if it had been met here."""
 
-RESTART_INSTEAD: Final = "a service is running on it; restart it with the new key first in BACKUP_KEYS"
-"""A service seals its next backup with the first key that it was started with."""
+ASK_IT: Final = "a service is running on it and does not answer there; name it with --url"
 
 T = TypeVar("T")
 Answer = dict[str, Any]
@@ -172,15 +173,17 @@ def prune(ctx: click.Context, *, url: str, token: str | None, as_json: bool) -> 
 
 
 @backup.command("rotate-key")
+@at_url
+@with_token
 @as_json
-def rotate_key(*, as_json: bool) -> None:
+@click.pass_context
+def rotate_key(ctx: click.Context, *, url: str, token: str | None, as_json: bool) -> None:
     """Seal the newest backup with the first key of BACKUP_KEYS, and say which old keys are still needed.
 
-    Only while no service runs on DATA_DIR. One that is started with a new first key seals its next backup
-    with it by itself.
+    Done by the service, with the keys that it was started with, or by this process when none answers.
     """
     with Waiting("the newest backup is being sealed anew"):
-        rotated = _rotate(_settings())
+        rotated = _asked(ctx, lambda: Remote(url, token).rotate_backup_key(), lambda: _rotate(_settings()))
     if as_json:
         click.echo(json.dumps(rotated))
         return
@@ -250,6 +253,8 @@ def _into_file(settings: Settings, target: Path, sequence: int | None) -> Answer
 
 
 def _here(settings: Settings, sequence: int | None, *, force: bool) -> Answer:
+    if settings.session_store is SessionStore.POSTGRES:
+        raise SettingsError(["SESSION_STORE=postgres: the session is in the database; use --to FILE"])
     with _held(settings, otherwise="stop it first, or give --to FILE") as data:
 
         async def bring(shelf: Shelf) -> Answer:
@@ -268,7 +273,7 @@ def _rotate(settings: Settings) -> Answer:
         except ValueError as error:
             raise BackupError(f"a backup was made at the same moment ({error}); try again") from error
 
-    with _held(settings, otherwise=RESTART_INSTEAD) as data:
+    with _held(settings, otherwise=ASK_IT) as data:
         return _beside(settings, data.path / "backup-work", rotate)
 
 

@@ -149,6 +149,10 @@ class Remote:
         """Have backups forgotten that the rule of retention does not keep. Raises as `send` does."""
         return self._ask("POST", f"{BACKUPS}/prune", {}, expect="forgotten", timeout_s=LONG_TIMEOUT_S)
 
+    def rotate_backup_key(self) -> dict[str, Any]:
+        """Have the newest backup sealed with the service's first key. Raises as `send` does."""
+        return self._ask("POST", f"{BACKUPS}/rotate-key", {}, expect="key_id", timeout_s=LONG_TIMEOUT_S)
+
     def _ask(
         self,
         method: str,

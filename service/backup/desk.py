@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from service.backup.backups import Backups
 from service.backup.model import Cause, Kept
-from service.backup.report import BackupStatus, Pruned, Report, Verified
+from service.backup.report import BackupStatus, Pruned, Report, Rotated, Verified
 from service.backup.scheduler import Scheduler
 
 
@@ -34,3 +34,7 @@ class Desk:
     async def prune(self) -> Pruned:
         """Forget what the rule of retention does not keep. Raises VaultUnavailable."""
         return await self._backups.prune()
+
+    async def rotate_key(self) -> Rotated:
+        """Seal the newest backup with the first of the keys that are set. Raises BackupError."""
+        return await self._backups.rotate_key()

@@ -8,7 +8,15 @@ from aiohttp import web
 
 from service.backup.assembly import OFF
 from service.backup.report import Outcome
-from service.backup.views import BackupsOut, BackupStatusOut, KeptOut, PrunedOut, ReportOut, VerifiedOut
+from service.backup.views import (
+    BackupsOut,
+    BackupStatusOut,
+    KeptOut,
+    PrunedOut,
+    ReportOut,
+    RotatedOut,
+    VerifiedOut,
+)
 from service.web import ports, problem
 from service.web.problem import BackupTrouble, FieldError
 
@@ -40,6 +48,7 @@ class Backups:
             web.get(BACKUPS, self.get),
             web.post(BACKUPS, self.back_up),
             web.post(f"{BACKUPS}/prune", self.prune),
+            web.post(f"{BACKUPS}/rotate-key", self.rotate_key),
             web.post(f"{BACKUPS}/{{sequence}}/verify", self.verify),
         ]
 
@@ -75,9 +84,19 @@ class Backups:
         self._changed()
         return web.json_response(text=PrunedOut.of(pruned).model_dump_json())
 
+    async def rotate_key(self, _: web.Request) -> web.Response:
+        """200: the newest is sealed with the first key that the service was started with."""
+        try:
+            rotated = await self._there().rotate_key()
+        except ValueError as error:  # another process kept one in between
+            raise problem.of_backup(BackupTrouble.FAILED, str(error)) from error
+        self._changed()
+        return web.json_response(text=RotatedOut.of(rotated).model_dump_json())
+
     def _there(self) -> ports.Backups:
         if self._backups is None:
-            raise problem.of_backup(BackupTrouble.OFF, "BACKUP_ENABLED=false: no backups are made.")
+            why = "None are made: BACKUP_ENABLED=false, or SESSION_STORE=postgres."
+            raise problem.of_backup(BackupTrouble.OFF, why)
         return self._backups
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 import service
-from service.backup.views import BackupsOut, PrunedOut, ReportOut, VerifiedOut
+from service.backup.views import BackupsOut, PrunedOut, ReportOut, RotatedOut, VerifiedOut
 from service.queue.model import State as MessageState
 from service.web import limits
 from service.web.backups import BACKUPS, SEQUENCE
@@ -196,6 +196,12 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         {JSON: VerifiedOut},
         problems=(404, 409, 422, *STORE),
     ),
+    ("POST", f"{BACKUPS}/rotate-key"): Operation(
+        "backups",
+        "Seal the newest backup with the first key",
+        {JSON: RotatedOut},
+        problems=(404, 409, *STORE),
+    ),
     ("POST", f"{BACKUPS}/prune"): Operation(
         "backups",
         "Forget what the rule of retention does not keep",
@@ -244,6 +250,7 @@ _MODELS: Final[tuple[tuple[type[BaseModel], JsonSchemaMode], ...]] = (
             QueueOut,
             ReportOut,
             RequeuedOut,
+            RotatedOut,
             SessionOut,
             VerifiedOut,
         )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from service.backup.model import Kept
-from service.backup.report import BackupStatus, Pruned, Report, Verified
+from service.backup.report import BackupStatus, Pruned, Report, Rotated, Verified
 from service.queue.model import Enqueued, Message, NewMessage, Page, Query
 from service.queue.model import State as MessageState
 from service.reconnect.status import Status
@@ -97,3 +97,6 @@ class Backups(Protocol):
 
     async def prune(self) -> Pruned:
         """Forget what the rule of retention does not keep. Raises VaultUnavailable."""
+
+    async def rotate_key(self) -> Rotated:
+        """Seal the newest with the first key. Raises BackupError."""

@@ -318,7 +318,7 @@ async def test_without_backups_the_page_says_what_that_means(serve: Serve, chrom
     async with page(chromium, size="phone") as shown:
         await shown.goto(served.url)
         await expect(shown.locator("#backup-last")).to_have_text("off")
-        await expect(shown.locator("#backup-note")).to_contain_text("a phone must be linked again")
+        await expect(shown.locator("#backup-note")).to_contain_text("BACKUP_ENABLED=false")
         await expect(shown.get_by_role("button", name="Back up now")).to_be_hidden()
         await no_sideways_scrolling(shown)
 

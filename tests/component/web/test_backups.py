@@ -86,6 +86,15 @@ async def test_a_backup_is_made_listed_and_checked(owner: Beacon) -> None:
     assert await asked(owner, "POST", f"{BACKUPS}/prune") == {"forgotten": [], "freed_bytes": 0}
 
 
+async def test_the_newest_is_sealed_with_the_first_key(owner: Beacon) -> None:
+    assert (await asked(owner, "POST", f"{BACKUPS}/rotate-key", 404))["reason"] == "no-backup"
+    await asked(owner, "POST", BACKUPS)
+    rotated = await asked(owner, "POST", f"{BACKUPS}/rotate-key")
+    assert (rotated["sequence"], rotated["changed"], rotated["others"]) == (1, False, {})
+    code, out, _ = await command(owner, "rotate-key")
+    assert (code, out) == (0, f"backup 1 was already sealed with key {rotated['key_id']}\n")
+
+
 async def test_nothing_that_is_answered_tells_whose_session_it_is(owner: Beacon) -> None:
     await asked(owner, "POST", BACKUPS)
     assert DEVICE.partition(":")[0] not in json.dumps(await asked(owner, "GET", BACKUPS))
@@ -143,7 +152,7 @@ async def test_a_backup_that_is_not_there_is_not_found(owner: Beacon) -> None:
 async def test_without_backups_there_are_none_and_none_is_made(beacon: Beacon) -> None:
     seen = await asked(beacon, "GET", BACKUPS)
     assert (seen["status"]["enabled"], seen["backups"]) == (False, [])
-    for path in (BACKUPS, f"{BACKUPS}/newest/verify", f"{BACKUPS}/prune"):
+    for path in (BACKUPS, f"{BACKUPS}/newest/verify", f"{BACKUPS}/prune", f"{BACKUPS}/rotate-key"):
         assert (await asked(beacon, "POST", path, 409))["reason"] == "backups-off"
 
 

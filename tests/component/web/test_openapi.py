@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientResponse
 
 from service.web.openapi import EXAMPLES, OPERATIONS, OpenApi
-from tests.component.web.conftest import API_TOKEN, Beacon
+from tests.component.web.conftest import API_TOKEN, METRICS_TOKEN, Beacon, Start
 
 PAGES = {"/", "/sign-in", "/sign-out", "/assets/{name}", "/favicon.ico"}
 
@@ -126,8 +126,11 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("offline")
 @pytest.mark.timeout(400)  # five thousand requests, on whatever machine
-async def test_requests_of_every_kind_are_answered_as_described(guarded: Beacon, tmp_path: Path) -> None:
+async def test_requests_of_every_kind_are_answered_as_described(start: Start, tmp_path: Path) -> None:
     """Schemathesis, from the served document, right requests and wrong ones; always the same ones."""
+    guarded = await start(backed_up=True, api_token=API_TOKEN, metrics_token=METRICS_TOKEN)
+    assert guarded.backups is not None
+    await guarded.backups.own()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "run", str(guarded.client.make_url("/api/openapi.json"))),
         *("--header", f"Authorization: Bearer {API_TOKEN}", "--checks", CHECKS),
