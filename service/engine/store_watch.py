@@ -1,7 +1,7 @@
 """Ends the engine when the database that has the session is away and whatsmeow would go on without it.
 
-Without its store whatsmeow cannot read what comes in, asks for it anew at once, cannot read that either, and
-after the fifth time gives up for ever: within a second, as measured (retry.go). It says so on the
+Without its store whatsmeow cannot read what comes in, asks for it anew at once, cannot read that either,
+and after the fifth time gives up for ever: within a second, as measured (retry.go). It says so on the
 thread that is about to ask. An engine that ends there has neither confirmed the message nor asked: WhatsApp
 hands it over again at the next login.
 """

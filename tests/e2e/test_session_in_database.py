@@ -10,7 +10,7 @@ import pytest
 
 from service.demo.check import pair
 from service.demo.host import Host
-from service.demo.people import contact
+from service.demo.people import BEACON, contact
 from service.simulator.server import Simulator
 from tests.component.postgres import Postgres
 from tests.people import ANN
@@ -56,3 +56,32 @@ async def test_a_killed_service_without_its_disk_goes_on_with_the_session_of_the
     assert "secret-word" not in log
     told = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     assert [line["sessions_dropped"] for line in told if line["event"] == "session.opened"] == [0, 0]
+
+
+async def test_what_people_write_while_the_database_is_away_is_answered_when_it_is_back(
+    tmp_path: Path, database: Postgres
+) -> None:
+    settings = {"SESSION_STORE": "postgres", "DATABASE_URL": database.url()}
+    heard = asyncio.Event()
+    async with (
+        Simulator(tmp_path) as simulator,
+        contact("Ann", ANN, simulator=simulator, folder=tmp_path, heard=heard.set) as ann,
+        Host(tmp_path, {**simulator.environment(), **settings}, quiet=True) as host,
+    ):
+        await pair(host, simulator)
+        await ann.send(BEACON, "!ping")
+        await asyncio.wait_for(heard.wait(), 30)
+        heard.clear()
+
+        (engine,) = host.engines()
+        database.kill()
+        await ann.send(BEACON, "!ping")
+        await asyncio.to_thread(engine.wait, 30)
+        await ann.send(BEACON, "!ping")
+        database.start()
+
+        async with asyncio.timeout(90):
+            while len(ann.inbox) < 3:
+                heard.clear()
+                await heard.wait()
+        assert not ann.asked_again, "no message had to be sent twice"
