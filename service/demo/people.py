@@ -15,7 +15,15 @@ from service.clock import SystemClock
 from service.engine.content import Text
 from service.engine.metrics import EngineMetrics
 from service.engine.process import EngineProcess
-from service.engine.protocol import AnyEvent, Connected, MessageReceived, QrCode, Refused
+from service.engine.protocol import (
+    AnyEvent,
+    Connected,
+    MessageReceived,
+    QrCode,
+    Receipt,
+    ReceiptKind,
+    Refused,
+)
 from service.engine.session import SessionFile
 from service.errors import SimulatorError
 from service.simulator.engine import ENGINE_ENTRY
@@ -30,15 +38,17 @@ PAIRING_S: Final = 60.0
 
 @dataclass
 class Contact:
-    """A person with a paired client in a process of its own. `inbox` is what it decrypted, in order."""
+    """A person with a paired client in a process of its own. `inbox` is what it decrypted, in order;
+    `asked_again` the ids of messages that others' clients asked it for once more, unable to read them."""
 
     name: str
     phone: str
     engine: EngineProcess
     inbox: list[str] = field(default_factory=list)
+    asked_again: set[str] = field(default_factory=set)
 
-    async def send(self, phone: str, text: str) -> None:
-        """Write to somebody. Raises SimulatorError when it was not accepted."""
+    async def send(self, phone: str, text: str) -> str:
+        """Write to somebody; the message's id. Raises SimulatorError when it was not accepted."""
         answer = await self.engine.send(
             token=0,
             chat=f"{phone}@s.whatsapp.net",
@@ -50,6 +60,7 @@ class Contact:
         )
         if isinstance(answer, Refused):
             raise SimulatorError(f"{self.name} could not write: {answer.text}")
+        return answer.message_id
 
 
 @asynccontextmanager
@@ -69,6 +80,8 @@ async def contact(
             case MessageReceived() if not event.from_me:
                 person.inbox.append(event.text)
                 heard()
+            case Receipt(receipt=ReceiptKind.RETRY):
+                person.asked_again.update(event.message_ids)
 
     session = SessionFile(folder / f"{name}.db")
     session.prepare()

@@ -31,6 +31,8 @@ class Stream:
     http: aiohttp.ClientSession
     ledger: Ledger
     rng: random.Random
+    between_s: tuple[float, float] = BETWEEN_S
+    ahead: int = AHEAD
     number: int = 0
     repeated: int = 0
     """Requests that were made again."""
@@ -43,10 +45,10 @@ class Stream:
         """Hand in messages until told to stop; what was begun is accepted before this returns."""
         while not stop.is_set():
             count = self.rng.randint(2, BATCH) if self.rng.random() < BATCHES else 1
-            while self._on_their_way > AHEAD and not stop.is_set():
+            while self._on_their_way > self.ahead and not stop.is_set():
                 await asyncio.sleep(AGAIN_S)
             await self._hand_in(count)
-            await asyncio.sleep(self.rng.uniform(*BETWEEN_S))
+            await asyncio.sleep(self.rng.uniform(*self.between_s))
 
     @property
     def _on_their_way(self) -> int:
