@@ -1,11 +1,13 @@
 """What people may ask of a running service's backups."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from service.backup.backups import Backups
 from service.backup.model import Cause, Kept
 from service.backup.report import BackupStatus, Pruned, Report, Rotated, Verified
 from service.backup.scheduler import Scheduler
+from service.errors import VaultUnavailable
 
 
 class Desk:
@@ -21,7 +23,8 @@ class Desk:
 
     async def listed(self) -> Sequence[Kept]:
         """All backups, the latest first. Raises VaultUnavailable."""
-        return await self._backups.listed()
+        with self._explained():
+            return await self._backups.listed()
 
     async def back_up(self) -> Report:
         """Keep the session as it is now. Does not raise: the report says how it ended."""
@@ -29,12 +32,25 @@ class Desk:
 
     async def verify(self, sequence: int | None) -> Verified:
         """Check a backup, the newest for None, as a restore would. Raises BackupError."""
-        return await self._backups.verify(sequence)
+        with self._explained():
+            return await self._backups.verify(sequence)
 
     async def prune(self) -> Pruned:
         """Forget what the rule of retention does not keep. Raises VaultUnavailable."""
-        return await self._backups.prune()
+        with self._explained():
+            return await self._backups.prune()
 
     async def rotate_key(self) -> Rotated:
         """Seal the newest backup with the first of the keys that are set. Raises BackupError."""
         return await self._backups.rotate_key()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """A process that stands by has not opened the place of the backups."""
+        try:
+            yield
+        except VaultUnavailable as error:
+            status = self._backups.status()
+            if status.epoch is not None or status.unprotected:
+                raise
+            raise VaultUnavailable(f"this process does not own the account now ({error})") from error

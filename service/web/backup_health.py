@@ -56,7 +56,9 @@ def _old(seen: Seen) -> str | None:
 
 def _not_good(seen: Seen) -> str | None:
     trouble = seen.status.verify_trouble
-    return None if trouble is None else f"The last check of a backup failed: {trouble}"
+    if trouble is None or seen.status.epoch is None:
+        return None
+    return f"The last check of a backup failed: {trouble}"
 
 
 def _unverified(seen: Seen) -> str | None:

@@ -128,9 +128,13 @@ async def test_a_process_that_does_not_own_the_account_makes_none(start: Start) 
     assert (await asked(beacon, "POST", BACKUPS, 409))["reason"] == "not-owner"
 
 
-async def test_a_place_that_cannot_be_used_is_said_to_be_so(start: Start) -> None:
+async def test_a_process_that_stands_by_has_not_opened_them_and_says_so(start: Start) -> None:
     beacon = await start(backed_up=True)
-    assert (await asked(beacon, "GET", BACKUPS, 503))["reason"] == "vault-unavailable"
+    refused = await asked(beacon, "GET", BACKUPS, 503)
+    assert (refused["reason"], "does not own the account now" in refused["detail"]) == (
+        "vault-unavailable",
+        True,
+    )
     assert (await asked(beacon, "POST", f"{BACKUPS}/prune", 503))["reason"] == "vault-unavailable"
 
 

@@ -77,6 +77,7 @@ def test_nothing_is_said_where_none_are_wanted() -> None:
 
 def test_a_process_that_stands_by_is_not_the_one_to_make_them() -> None:
     assert said(replace(GOOD, epoch=None, last_success_at=NOW - 90 * HOUR, last_verified_at=None)) is None
+    assert said(replace(GOOD, epoch=None, verify_trouble="not open")) is None
 
 
 def test_what_is_not_linked_yet_needs_no_backup() -> None:
