@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import fields
 
 from service.engine import protocol
-from service.engine.content import Text
+from service.engine.content import AnyContent, File, Text
 from service.engine.protocol import (
     MAX_FRAME_BYTES,
     AnyCommand,
@@ -31,16 +31,20 @@ NUMBERS: dict[Any, st.SearchStrategy[Any]] = {
 }
 
 
-def any_of(kinds: Any) -> st.SearchStrategy[Frame]:
-    """Frames of these kinds with any contents that msgpack can hold."""
-    each: list[st.SearchStrategy[Frame]] = [
-        st.builds(
-            kind, **{field.name: NUMBERS[field.type] for field in fields(kind) if field.type in NUMBERS}
-        )
-        for kind in get_args(kinds)
-    ]
-    return st.one_of(*each)
+def anything(kind: Any) -> st.SearchStrategy[Any]:
+    """That kind of struct with any contents that msgpack can hold."""
+    return st.builds(
+        kind, **{field.name: NUMBERS[field.type] for field in fields(kind) if field.type in NUMBERS}
+    )
 
+
+def any_of(kinds: Any) -> st.SearchStrategy[Frame]:
+    """Frames of these kinds."""
+    return st.one_of(*map(anything, get_args(kinds)))
+
+
+for inner in (File, *get_args(AnyContent)):
+    st.register_type_strategy(inner, anything(inner))
 
 COMMANDS = any_of(AnyCommand)
 ANSWERS = any_of(AnyReply | AnyEvent)
