@@ -69,16 +69,9 @@ def _unverified(seen: Seen) -> str | None:
     return "No backup has been fetched and checked for more than a day."
 
 
-def _on_this_disk(seen: Seen) -> str | None:
-    if seen.status.place != "DATA_DIR":
-        return None
-    return "The backups are in DATA_DIR and are lost with it; set BACKUP_DIR or DATABASE_URL."
-
-
 _RULES: Final[tuple[Callable[[Seen], str | None], ...]] = (
     _unprotected,
     _old,
     _not_good,
     _unverified,
-    _on_this_disk,
 )
