@@ -2,7 +2,7 @@
 
 Order of a start: folder, log, queue, HTTP, and only then WhatsApp, so that health can be asked and
 messages are accepted before a connection exists. Order of a stop: readiness, new sends, the send in
-flight, the engine, HTTP, the queue, traces.
+flight, the engine, answers to what it took, HTTP, the queue, traces.
 """
 
 import asyncio
@@ -26,11 +26,14 @@ from service.terminal import Terminal
 log = structlog.get_logger(__name__)
 
 SEND_GRACE_S = 8.0
-"""How long a stop waits for sends on their way. With what follows (the engine, the last backup, the traces) a
-stop ends within 25 s: Heroku kills 30 s after its SIGTERM."""
+"""How long a stop waits for sends on their way. With what follows (the engine, the last backup, answers,
+the traces) a stop ends within 25 s: Heroku kills 30 s after its SIGTERM."""
 
-ENGINE_GRACE_S = 14.0
+ENGINE_GRACE_S = 13.0
 """For the engine, the last backup and the lease; each has a limit of its own, and seldom takes a second."""
+
+ANSWERS_GRACE_S = 1.0
+"""For commands that the engine took until it ended; their answers are kept in the queue."""
 
 FLUSH_S = 3.0
 EX_SOFTWARE = 70
@@ -106,9 +109,10 @@ class Service:
                 chores = [tasks.create_task(chore(), name=name) for name, chore in self.parts.chores.items()]
                 await stop.asked.wait()
                 self.parts.health.shutting_down = True
-                self.parts.bot.stop()
-                await _within(SEND_GRACE_S, self._finish(answering), unless=stop.hurry, step="sends")
+                await _within(SEND_GRACE_S, self.parts.dispatcher.stop(), unless=stop.hurry, step="sends")
                 await _within(ENGINE_GRACE_S, self.parts.supervisor.stop(), unless=stop.hurry, step="engine")
+                self.parts.bot.stop()  # not before: WhatsApp tells nobody else what the engine has taken
+                await _within(ANSWERS_GRACE_S, _ended(answering), unless=stop.hurry, step="answers")
                 for task in (answering, dispatching, supervising, *chores):
                     task.cancel()
         finally:
@@ -131,10 +135,9 @@ class Service:
         person.welcome(url=url, token_needed=self.parts.settings.api_token is not None)
         self.parts.supervisor.subscribe(person.show)
 
-    async def _finish(self, answering: asyncio.Task[None]) -> None:
-        """Let sends on their way end and commands be answered; the answers are kept in the queue."""
-        await self.parts.dispatcher.stop()
-        await asyncio.wait({answering})
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    await asyncio.wait({task})
 
 
 async def _within(
