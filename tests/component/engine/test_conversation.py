@@ -154,7 +154,7 @@ async def test_what_cannot_be_begun_is_refused_at_once(world: World) -> None:
     await asyncio.gather(*sends, return_exceptions=True)
 
 
-async def test_after_a_logout_nothing_is_left(world: World) -> None:
+async def test_after_a_logout_nothing_but_a_mark_is_left(world: World) -> None:
     engine = await world.online(BEACON)
     await engine.process.logout()
 
@@ -162,4 +162,6 @@ async def test_after_a_logout_nothing_is_left(world: World) -> None:
     assert not world.simulator.accounts[BEACON].devices
     await world.leave(engine)
     engine.session.remove()
-    assert list(world.folder.glob(f"{BEACON}*")) == []
+    (mark,) = world.folder.glob(f"{BEACON}*")
+    assert mark.suffix == ".cleared", "so that no backup is put back in its place"
+    assert not mark.read_bytes()
