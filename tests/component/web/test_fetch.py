@@ -177,11 +177,9 @@ async def test_a_stream_without_end_is_cut_at_the_limit(endless: str) -> None:
 
 
 async def test_a_server_that_is_silent_is_given_up() -> None:
-    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            writer.close()
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # until the other side has given up
+        writer.close()
 
     async with await asyncio.start_server(silent, "127.0.0.1") as server:
         port = server.sockets[0].getsockname()[1]
