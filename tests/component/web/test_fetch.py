@@ -177,14 +177,19 @@ async def test_a_stream_without_end_is_cut_at_the_limit(endless: str) -> None:
 
 
 async def test_a_server_that_is_silent_is_given_up() -> None:
+    left = asyncio.Event()
+
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()  # until the other side has given up
         writer.close()
+        await writer.wait_closed()
+        left.set()
 
     async with await asyncio.start_server(silent, "127.0.0.1") as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(NotFetched, match=r"did not come within 0\.05 s"):
             await fetcher(timeout_s=0.05).fetch(f"http://127.0.0.1:{port}/", field="url")
+        await left.wait()
 
 
 @pytest.mark.parametrize(
