@@ -374,6 +374,8 @@ def _is_loopback(host: str) -> bool:
 
 def _sentence(problem: ErrorDetails) -> str:
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"].startswith("bool_"):
+        message = "must be on or off"
     if not problem["loc"]:
         return message
     name = str(problem["loc"][0])

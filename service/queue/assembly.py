@@ -14,6 +14,26 @@ from service.queue.model import Message
 FIELDS: Final = tuple(field.name for field in fields(Message))
 """Every field of a message, in order."""
 
+MUTABLE: Final = (
+    "state",
+    "attempts",
+    "secret",
+    "whatsapp_id",
+    "claim_token",
+    "worker",
+    "due_at",
+    "claimed_at",
+    "sent_at",
+    "delivered_at",
+    "read_at",
+    "finished_at",
+    "last_result",
+    "last_error",
+    "expires_at",
+    "resends",
+)
+"""What may change in the life of a message."""
+
 _SLOTS: Final = {name: getattr(Message, name).__set__ for name in FIELDS}
 _SET: Final = tuple(_SLOTS.values())
 _VALUES: Final = attrgetter(*FIELDS)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from service.engine.content import AnyContent
-from service.queue.assembly import FIELDS, assembled
+from service.queue.assembly import FIELDS, MUTABLE, assembled
 from service.queue.model import Message, OnUnknown, SendResult, State
 
 _CONTENT: Final = msgspec.json.Decoder(AnyContent)
@@ -52,25 +52,7 @@ _RESULTS: Final[dict[str | None, SendResult | None]] = {
     None: None,
     **{result.value: result for result in SendResult},
 }
-_MUTABLE: Final = (
-    "state",
-    "attempts",
-    "secret",
-    "whatsapp_id",
-    "claim_token",
-    "worker",
-    "due_at",
-    "claimed_at",
-    "sent_at",
-    "delivered_at",
-    "read_at",
-    "finished_at",
-    "last_result",
-    "last_error",
-    "expires_at",
-    "resends",
-)
-_mutable: Final = attrgetter(*_MUTABLE)
+_mutable: Final = attrgetter(*MUTABLE)
 
 
 def columns(table: str) -> str:
@@ -106,7 +88,7 @@ def update(
     """
     before, after = zip(*changes, strict=True)
     old, new = (zip(*map(_mutable, messages), strict=True) for messages in (before, after))
-    changed = {name: list(now) for name, was, now in zip(_MUTABLE, old, new, strict=True) if was != now}
+    changed = {name: list(now) for name, was, now in zip(MUTABLE, old, new, strict=True) if was != now}
     names, values = tuple(changed), list(changed.values())
     if "last_error" in names:
         at = names.index("last_error")

@@ -124,7 +124,7 @@ def test_a_switch_is_on_or_off(monkeypatch: pytest.MonkeyPatch, written: str, me
         ("BOT_ADMINS", "ann", "BOT_ADMINS=ann: must be phone numbers of 7 to 15 digits"),
         ("KEEP_ALIVE_URL", "file:///etc/passwd", "KEEP_ALIVE_URL=***: must be an address that begins with"),
         ("KEEP_ALIVE_URL", "http://", "KEEP_ALIVE_URL=***: must be an address that begins with"),
-        ("PACING", "maybe", "PACING=maybe: input should be a valid boolean"),
+        ("PACING", "maybe", "PACING=maybe: must be on or off"),
         ("SEND_RATE", "0", "SEND_RATE=0: input should be greater than or equal to 0.1"),
         ("CHAT_GAP", "8-3", "CHAT_GAP=8-3: must be a range of seconds such as 3-8"),
         ("CHAT_GAP", "nan", "CHAT_GAP=nan: must be a range of seconds such as 3-8"),
