@@ -123,7 +123,9 @@ class EngineProcess:
         try:
             await self._first_of(self._greeted.wait(), self.wait(), timeout_s=self._start_timeout_s)
             if self.hello is None:
-                self._condemn(ExitCause.START_FAILED, f"no first frame within {self._start_timeout_s:g} s")
+                late = self._clock.monotonic() - began >= self._start_timeout_s
+                within = f"within {self._start_timeout_s:g} s" if late else "before its end"
+                self._condemn(ExitCause.START_FAILED, f"no first frame {within}")
                 raise EngineStartFailed(f"the engine did not come up: {(await self.wait()).detail}")
         except asyncio.CancelledError:
             await self.kill()

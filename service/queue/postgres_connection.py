@@ -55,6 +55,9 @@ def translate(error: Exception) -> StoreUnavailable:
         return error
     if isinstance(error, TimeoutError):
         return StoreUnavailable("queue database: no answer in time")
+    if isinstance(error, OSError):
+        sentence = f"cannot be reached ({described(error)}); does it run, and is DATABASE_URL right?"
+        return StoreUnavailable(f"queue database: {sentence}")
     kind = StoreFull if isinstance(error, asyncpg.DiskFullError) else StoreUnavailable
     return kind(f"queue database: {described(error)}")
 
