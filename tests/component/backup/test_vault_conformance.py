@@ -150,7 +150,9 @@ async def test_of_two_owners_that_write_at_once_the_later_one_wins(place: Place,
 
     async def write() -> None:
         for sequence in range(1, 200):
-            parts = chunks(f"{sequence}", f"{sequence}+")
+            parts = chunks(
+                f"{sequence:03}", f"{sequence:03}+"
+            )  # 11 repeated would be the chunk of 1 repeated
             await earlier.put(backup(sequence, parts, epoch=old), parts, epoch=old)
             written.append(sequence)
 
@@ -164,8 +166,8 @@ async def test_of_two_owners_that_write_at_once_the_later_one_wins(place: Place,
     assert isinstance(refused, FenceTooOld)
     assert await sequences(later) == written[::-1]
     for sequence in written:
-        await later.chunks(list(chunks(f"{sequence}", f"{sequence}+")))
-    assert await later.missing(chunks(f"{written[-1] + 1}")), "nothing is left of what was refused"
+        await later.chunks(list(chunks(f"{sequence:03}", f"{sequence:03}+")))
+    assert await later.missing(chunks(f"{written[-1] + 1:03}")), "nothing is left of what was refused"
 
 
 async def test_accounts_in_one_place_do_not_know_each_other(place: Place, vault: Vault, account: str) -> None:
