@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random, SystemRandom
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
@@ -54,7 +54,7 @@ from service.reconnect.deadlines import DeadlineFile
 from service.reconnect.lease import Lease, LocalLease
 from service.reconnect.lease_metrics import Hindrance, LeaseMetrics
 from service.reconnect.lease_postgres import PostgresLease
-from service.reconnect.memory import container_share
+from service.reconnect.memory import container_limit, engine_share
 from service.reconnect.metrics import ReconnectMetrics
 from service.reconnect.presence import DailyPresence, PresenceMetrics
 from service.reconnect.probe import Probe
@@ -63,9 +63,12 @@ from service.reconnect.supervisor import Supervisor
 from service.telemetry import logging, tracing
 from service.telemetry.pseudonym import Pseudonyms
 from service.telemetry.registry import build_registry
+from service.telemetry.runtime import RuntimeMetrics, Watch
 from service.web.application import build
 from service.web.health import Health
 from service.web.metrics import WebMetrics
+
+MB: Final = 1_000_000
 
 SECRET_VARIABLES = frozenset(
     {
@@ -140,7 +143,23 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
     if backup is not None:
         await backup.custody.clear_the_way()
     lease = _lease(settings, data, LeaseMetrics(registry, account), session, backup, clock=clock)
-    supervisor = _connection(settings, session, engine, registry, tracer, lease=lease, clock=clock, rng=rng)
+    engine_metrics = EngineMetrics(registry, account)
+    watch = Watch(
+        RuntimeMetrics(registry, account, limit_bytes=_memory_bytes(settings)),
+        clock=clock,
+        engine_bytes=lambda: engine_metrics.resident_bytes,
+    )
+    supervisor = _connection(
+        settings,
+        session,
+        engine,
+        registry,
+        tracer,
+        lease=lease,
+        clock=clock,
+        rng=rng,
+        engine_metrics=engine_metrics,
+    )
     queue_metrics = QueueMetrics(registry, account)
     store = _store(settings, data, queue_metrics, clock=clock)
     await store.open()
@@ -209,7 +228,7 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
             dispatcher=dispatcher,
             bot=bot,
             backup=backup,
-            chores=_chores(settings, supervisor, registry, backup, clock=clock, rng=rng) | {"ears": ears.run},
+            chores=_chores(settings, supervisor, registry, backup, clock=clock, rng=rng) | {"ears": ears.run, "watch": watch.run},
             health=health,
             http=application,
             provider=provider,
@@ -278,8 +297,8 @@ def _connection(
     lease: Lease,
     clock: Clock,
     rng: Random,
+    engine_metrics: EngineMetrics,
 ) -> Supervisor:
-    metrics = EngineMetrics(registry, settings.account)
     proxy = settings.whatsapp_proxy.get_secret_value() if settings.whatsapp_proxy else None
 
     limit_mb = settings.memory_limit_mb
@@ -289,7 +308,7 @@ def _connection(
             entry=engine.entry,
             environment=engine.full_environment(),
             on_event=on_event,
-            metrics=metrics,
+            metrics=engine_metrics,
             clock=clock,
             session_dsn=session.dsn if isinstance(session, PostgresSession) else None,
         )
@@ -298,7 +317,7 @@ def _connection(
         spawn=spawn,
         session=session,
         lease=lease,
-        memory_limit_bytes=container_share() if limit_mb is None else limit_mb * 1_000_000,
+        memory_limit_bytes=engine_share(_memory_bytes(settings)) if limit_mb is None else limit_mb * MB,
         deadlines=DeadlineFile(session.path.with_name("deadline.json")),
         device_name=settings.device_name,
         proxy=proxy,
@@ -309,6 +328,10 @@ def _connection(
         metrics=ReconnectMetrics(registry, settings.account),
         tracer=tracer,
     )
+
+
+def _memory_bytes(settings: Settings) -> int | None:
+    return container_limit() if settings.memory_mb is None else settings.memory_mb * MB
 
 
 def _commands(

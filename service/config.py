@@ -143,7 +143,13 @@ class Settings(BaseSettings):
         None,
         ge=128,  # an engine at rest takes about 80
         description="Memory in MB (10^6 bytes) above which the process that runs WhatsApp is replaced, at "
-        "most every 10 minutes. Default: 60 % of the container's memory; outside of a container, no limit.",
+        "most every 10 minutes. Default: 60 % of MEMORY_MB; without that, no limit.",
+    )
+    memory_mb: int | None = Field(
+        None,
+        ge=128,
+        description="Memory in MB (10^6 bytes) that the service and that process may take together, which "
+        "metrics and alerts measure against. Default: the container's memory; outside of one, no limit.",
     )
     bot_prefix: str = Field("!", min_length=1, max_length=3, description="What a command starts with.")
     bot_admins: Annotated[tuple[str, ...], NoDecode] = Field(

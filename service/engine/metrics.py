@@ -58,6 +58,8 @@ class EngineMetrics:
             buckets=START_BUCKETS,
             registry=registry,
         ).labels(account)
+        self.resident_bytes = 0
+        """Resident memory of the engine that runs, as its last heartbeat said; 0 without one."""
         self._command_metrics()
         self._event_metrics()
         self._process_metrics()
@@ -141,6 +143,7 @@ class EngineMetrics:
         """What a heartbeat says of the process."""
         self.events_queued.set(heartbeat.events_queued)
         self.sends_at_hand.set(heartbeat.sends_at_hand)
+        self.resident_bytes = heartbeat.resident_bytes
         self.resident_memory.set(heartbeat.resident_bytes)
         self.threads.set(heartbeat.threads)
         self.open_fds.set(heartbeat.open_fds)
@@ -149,6 +152,7 @@ class EngineMetrics:
     def ended(self, cause: ExitCause) -> None:
         """The engine is gone, and what it held with it."""
         self.exits[cause].inc()
+        self.resident_bytes = 0
         for gauge in (
             *(self.up, self.events_queued, self.sends_at_hand),
             *(self.resident_memory, self.threads, self.open_fds),

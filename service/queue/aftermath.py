@@ -16,7 +16,7 @@ from service.engine.protocol import Receipt
 from service.errors import ClaimLost, StoreUnavailable
 from service.queue.metrics import QueueMetrics, RescueOutcome
 from service.queue.model import Claim, State
-from service.queue.receipts import proves
+from service.queue.receipts import UNACKNOWLEDGED, proves
 from service.queue.store import QueueStore
 
 log = structlog.get_logger(__name__)
@@ -65,11 +65,13 @@ class Aftermath:
 
     async def _complete(self, claim: Claim, note: Acknowledged) -> bool:
         try:
-            await self._store.complete(claim, whatsapp_id=note.message_id, now=self._clock.now())
+            now = self._clock.now()
+            message = await self._store.complete(claim, whatsapp_id=note.message_id, now=now)
         except ClaimLost:
             self._metrics.claim_lost()
             return False
         self._metrics.rescued(RescueOutcome.SENT)
+        self._metrics.sent(message, now=now)
         return True
 
     async def _receipts(self, notes: list[Note]) -> int:
@@ -83,9 +85,11 @@ class Aftermath:
         return moved
 
     async def _receive(self, receipt: Receipt, state: State) -> int:
-        moved = await self._store.receive(
-            receipt.message_ids, state=state, at=receipt.timestamp, now=self._clock.now()
-        )
+        now = self._clock.now()
+        moved = await self._store.receive(receipt.message_ids, state=state, at=receipt.timestamp, now=now)
+        for receipted in moved:
+            if receipted.before in UNACKNOWLEDGED:
+                self._metrics.sent(receipted.message, now=now)
         return len(moved)
 
 

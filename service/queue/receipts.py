@@ -31,6 +31,10 @@ STATES: Final[dict[ReceiptKind, State]] = {
 `asks_again`), SENDER, READ_SELF, PLAYED_SELF and PEER are our own devices, SERVER_ERROR and HISTORY_SYNC
 are not about delivery."""
 
+UNACKNOWLEDGED: Final = frozenset({State.UNKNOWN, State.QUEUED, State.HELD})
+"""Where a message may stand that WhatsApp has although it never said so: a receipt is what tells. (One that
+is being sent will be acknowledged; one that is dead or expired has been counted as such.)"""
+
 BUFFER: Final = 10_000
 """Receipts that may wait for the store; a receipt is acknowledged already and does not come again."""
 
@@ -139,6 +143,8 @@ class Receipts:
         message, before = receipted.message, receipted.before
         if before not in STATES.values():
             self._metrics.delivered(delivery_s(message.accepted_at, message.delivered_at, self._clock.now()))
+        if before in UNACKNOWLEDGED:
+            self._metrics.sent(message, now=self._clock.now())
         log.info(
             f"message.{message.state.value}", message=message.id, chat=self._pseudonyms.chat(message.chat)
         )

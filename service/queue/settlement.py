@@ -82,6 +82,7 @@ class Settlement:
         )
         if message is None:
             return
+        self._metrics.sent(message, now=self._clock.now())
         if message.state is not State.SENT:  # its receipt was faster
             self._metrics.delivered(delivery_s(message.accepted_at, message.delivered_at, self._clock.now()))
         self._log("message.sent", message, state=message.state.value)

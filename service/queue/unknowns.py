@@ -126,6 +126,7 @@ class Unknowns:
             self._since[marked.id] = self._clock.monotonic()
             log.warning("message.unknown", message=marked.id, wait_s=self._wait_s)
         elif marked is not None:
+            self._metrics.sent(marked, now=self._clock.now())
             self._metrics.unknown_resolved(Resolution.RECEIPT)
         return marked
 

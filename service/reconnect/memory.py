@@ -1,4 +1,4 @@
-"""How much memory the engine may take before it is replaced.
+"""How much memory there is, and how much of it the engine may take before it is replaced.
 
 The engine keeps maps that only grow (whatsmeow's retry counters) and is the part of the service that a
 long life makes larger. Replacing it costs a second; running into the container's limit costs everything.
@@ -23,16 +23,21 @@ REST_S: Final = 600.0
 """A new engine that is over the limit again is not the old one's fault: it is left alone for a while."""
 
 
-def container_share(cgroup: Path = CGROUP) -> int | None:
-    """The engine's part of this container's memory, in bytes; None outside of one, and without a limit."""
+def container_limit(cgroup: Path = CGROUP) -> int | None:
+    """This container's memory, in bytes; None outside of one, and without a limit."""
     for name in LIMIT_FILES:
         try:
             limit = int((cgroup / name).read_text())
         except (OSError, ValueError):  # the other version, no container, or the word "max"
             continue
         if limit < UNLIMITED:
-            return int(limit * SHARE)
+            return limit
     return None
+
+
+def engine_share(limit_bytes: int | None) -> int | None:
+    """The engine's part of the memory that it and the service may take together."""
+    return None if limit_bytes is None else int(limit_bytes * SHARE)
 
 
 class MemoryGuard:

@@ -1,6 +1,8 @@
 """The one registry of an application: process metrics and what was built. Components add their own."""
 
+import os
 import platform
+import re
 import sqlite3
 from importlib.metadata import PackageNotFoundError, version
 
@@ -22,6 +24,7 @@ def build_registry(account: str) -> CollectorRegistry:
     GCCollector(registry=registry)
     facts = {
         "version": service.__version__,
+        "revision": _revision(),
         "python_version": platform.python_version(),
         "neonize_version": distribution_version("neonize"),
         "sqlite_version": sqlite3.sqlite_version,
@@ -34,6 +37,12 @@ def build_registry(account: str) -> CollectorRegistry:
     )
     info.labels(account=account, **facts).set(1)
     return registry
+
+
+def _revision() -> str:
+    """The commit that was built, as the platform tells it: Heroku at run time, its builds before that."""
+    told = os.environ.get("HEROKU_SLUG_COMMIT") or os.environ.get("SOURCE_VERSION") or ""
+    return told if re.fullmatch(r"[0-9a-f]{7,64}", told) else "unknown"
 
 
 def distribution_version(name: str) -> str:

@@ -1,7 +1,9 @@
 """The queue's metrics: named well, all there from the start."""
 
+from dataclasses import replace
 from math import isnan
 
+import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
@@ -10,6 +12,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from service.queue.metrics import QueueMetrics, StoreOperation
 from service.queue.model import SendResult, State
 from service.queue.outcome import ACKNOWLEDGED, NOT_BEGUN, RULES
+from tests.unit.queue.messages import NOW, message
 
 
 def test_every_series_exists_before_the_first_event() -> None:
@@ -17,7 +20,7 @@ def test_every_series_exists_before_the_first_event() -> None:
     QueueMetrics(registry, "default")
     families = {family.name: family for family in registry.collect()}
 
-    assert len(families) == 18
+    assert len(families) == 19
     for name, family in families.items():
         assert name.startswith("whatsapp_queue_")
         assert family.documentation.endswith(".")
@@ -70,3 +73,29 @@ def test_an_attempt_that_never_left_has_no_send_time() -> None:
     metrics = QueueMetrics(registry, "default")
     metrics.attempted(SendResult.NOT_CONNECTED, NOT_BEGUN, took_s=5.0)
     assert registry.get_sample_value("whatsapp_queue_send_seconds_count", {"account": "default"}) == 0
+
+
+@pytest.mark.parametrize(
+    ("due_at", "attempts", "seconds"),
+    [
+        pytest.param(NOW, 1, 100, id="at once: from when it was accepted"),
+        pytest.param(NOW + 60, 1, 40, id="later, as its caller or the pacing wanted: from then"),
+        pytest.param(NOW - 60, 1, 100, id="due before it was accepted: nobody can be that quick"),
+        pytest.param(NOW + 60, 2, 100, id="a second attempt: from when it was accepted"),
+    ],
+)
+def test_how_long_it_took_until_whatsapp_had_a_message(due_at: float, attempts: int, seconds: float) -> None:
+    registry = CollectorRegistry()
+    metrics = QueueMetrics(registry, "default")
+    sent = replace(message(state=State.SENT, attempts=attempts), due_at=due_at)
+
+    metrics.sent(sent, now=NOW + 100)
+    metrics.sent(replace(sent, resends=1), now=NOW + 200)
+
+    labels = {"account": "default"}
+    assert registry.get_sample_value("whatsapp_queue_sent_seconds_sum", labels) == seconds
+    assert registry.get_sample_value("whatsapp_queue_sent_seconds_count", labels) == 1, "once a message"
+    for objective in ("60.0", "300.0"):
+        assert registry.get_sample_value(
+            "whatsapp_queue_sent_seconds_bucket", {**labels, "le": objective}
+        ) == (seconds <= float(objective)), "there is a bucket for each objective"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.engine.protocol import Heartbeat
-from service.reconnect.memory import container_share
+from service.reconnect.memory import container_limit, engine_share
 from service.reconnect.reason import Reason
 from service.reconnect.status import State
 from tests.unit.reconnect.fakes import World
@@ -77,16 +77,21 @@ async def test_a_lost_lease_does_not_wait_for_the_gentle_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "share"),
+    ("name", "content", "limit"),
     [
-        ("memory.max", "536870912\n", 322122547),
+        ("memory.max", "536870912\n", 536870912),
         ("memory.max", "max\n", None),
-        ("memory/memory.limit_in_bytes", "536870912\n", 322122547),
+        ("memory/memory.limit_in_bytes", "536870912\n", 536870912),
         ("memory/memory.limit_in_bytes", "9223372036854771712\n", None),
         ("nothing", "1", None),
     ],
 )
-def test_a_container_s_limit_is_shared(tmp_path: Path, name: str, content: str, share: int | None) -> None:
+def test_a_container_s_limit_is_found(tmp_path: Path, name: str, content: str, limit: int | None) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(content)
-    assert container_share(tmp_path) == share
+    assert container_limit(tmp_path) == limit
+
+
+def test_the_engine_has_its_share_of_what_there_is() -> None:
+    assert engine_share(536870912) == 322122547
+    assert engine_share(None) is None
