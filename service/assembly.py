@@ -228,7 +228,8 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
             dispatcher=dispatcher,
             bot=bot,
             backup=backup,
-            chores=_chores(settings, supervisor, registry, backup, clock=clock, rng=rng) | {"ears": ears.run, "watch": watch.run},
+            chores=_chores(settings, supervisor, registry, backup, clock=clock, rng=rng)
+            | {"ears": ears.run, "watch": watch.run},
             health=health,
             http=application,
             provider=provider,
