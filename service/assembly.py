@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC
 from random import Random, SystemRandom
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -15,6 +16,9 @@ from opentelemetry.trace import Tracer
 from prometheus_client import CollectorRegistry
 
 import service
+from service.alerting.desk import AlertDesk
+from service.alerting.metrics import AlertMetrics
+from service.alerting.rendering import Rendering
 from service.backup import assembly as backup_assembly
 from service.backup.assembly import BackupParts
 from service.backup.custody import Hurdle
@@ -72,6 +76,7 @@ MB: Final = 1_000_000
 
 SECRET_VARIABLES = frozenset(
     {
+        "ALERTS_TOKEN",
         "API_TOKEN",
         "BACKUP_KEYS",
         "DATABASE_URL",
@@ -184,6 +189,13 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
             pseudonyms=pseudonyms,
         )
         outbox = Outbox(store=store, wake=dispatcher.wake, clock=clock, metrics=queue_metrics, tracer=tracer)
+        alerts = AlertDesk(
+            chats=settings.alert_chats,
+            rendering=Rendering(zone=_zone(settings) or UTC, own=settings.alert_template),
+            enqueue=outbox.enqueue,
+            clock=clock,
+            metrics=AlertMetrics(registry, account),
+        )
         router = _commands(settings, supervisor, outbox, backup, clock)
         bot = Bot(
             router=router,
@@ -220,6 +232,7 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
             metrics=WebMetrics(registry, account),
             tracer=tracer,
             clock=clock,
+            alerts=alerts,
             backups=None if backup is None else backup.desk,
         )
         yield Parts(
@@ -345,10 +358,14 @@ def _commands(
         counts=outbox.counts,
         last_backup_at=lambda: None if backup is None else backup.backups.status().last_success_at,
         clock=clock,
-        zone=ZoneInfo(settings.tz) if settings.tz else None,
+        zone=_zone(settings),
     )
     load_plugins(router, settings.bot_plugins)
     return router
+
+
+def _zone(settings: Settings) -> ZoneInfo | None:
+    return ZoneInfo(settings.tz) if settings.tz else None
 
 
 def _chores(

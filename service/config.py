@@ -117,6 +117,21 @@ class Settings(BaseSettings):
     metrics_token: SecretStr | None = Field(
         None, min_length=16, description="Token that opens /metrics and nothing else."
     )
+    alerts_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Token with which alerts can be handed in (POST /api/v1/alerts), and nothing else.",
+    )
+    alert_chats: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Whom alerts of Alertmanager or Grafana are told (docs/alerts.md): phone numbers or "
+        "JIDs, separated by commas.",
+    )
+    alert_template: Path | None = Field(
+        None,
+        description="File with a Jinja template for such messages. Default: the shipped one "
+        "(service/alerting/message.txt.j2).",
+    )
     database_url: SecretStr | None = Field(
         None,
         description="PostgreSQL that keeps the queue, and decides which of several processes with the same "
@@ -240,7 +255,7 @@ class Settings(BaseSettings):
         None, description="Time zone of QUIET_HOURS and of times shown to people, such as Europe/Berlin."
     )
 
-    @field_validator("bot_admins", "bot_plugins", "backup_keys", mode="before")
+    @field_validator("alert_chats", "bot_admins", "bot_plugins", "backup_keys", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -22,6 +22,7 @@ from service.web.metrics import AuthFailure, WebMetrics
 from service.web.observe import route_of
 from service.web.problem import Problem
 
+ALERTS: Final = "/api/v1/alerts"
 METRICS: Final = "/metrics"
 PROBES: Final = frozenset({"/livez", "/readyz", "/healthz"})
 WITHOUT_TOKEN: Final = PROBES | {"/", "/sign-in", "/sign-out", "/assets/{name}", "/favicon.ico"}
@@ -38,6 +39,7 @@ class Access:
     def __init__(self, *, settings: Settings, metrics: WebMetrics, clock: Clock) -> None:
         self._api_token = _bytes(settings.api_token)
         self._metrics_token = _bytes(settings.metrics_token)
+        self._alerts_token = _bytes(settings.alerts_token)
         self._metrics = metrics
         self._clock = clock
 
@@ -90,6 +92,8 @@ class Access:
     def _opens(self, given: str, route: str) -> bool:
         if self._api_token is None or _same(given, self._api_token):
             return True
+        if route == ALERTS:
+            return self._alerts_token is not None and _same(given, self._alerts_token)
         right_place = route == METRICS or route in PROBES
         return self._metrics_token is not None and _same(given, self._metrics_token) and right_place
 

@@ -6,10 +6,12 @@ from aiohttp import web
 from opentelemetry.trace import Tracer
 from prometheus_client import CollectorRegistry
 
+from service.alerting.desk import AlertDesk
 from service.clock import Clock
 from service.config import Settings
 from service.web import limits, ports
 from service.web.access import METRICS, Access
+from service.web.alerts import Alerts
 from service.web.backups import Backups
 from service.web.events import Events
 from service.web.exposition import metrics_handler
@@ -38,6 +40,7 @@ def build(
     metrics: WebMetrics,
     tracer: Tracer,
     clock: Clock,
+    alerts: AlertDesk,
     backups: ports.Backups | None = None,
 ) -> web.Application:
     """The application. Event streams end in its `on_shutdown`; it owns nothing else that runs. `backups` is
@@ -72,6 +75,7 @@ def build(
             web.get(METRICS, metrics_handler(registry)),
             *Messages(outbox=outbox, media=media, clock=clock).routes(),
             *Session(connection=connection).routes(),
+            *Alerts(alerts).routes(),
             *Backups(backups=backups, changed=events.wake).routes(),
             *events.routes(),
             *openapi.routes(),

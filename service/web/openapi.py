@@ -18,6 +18,7 @@ import service
 from service.backup.views import BackupsOut, PrunedOut, ReportOut, RotatedOut, VerifiedOut
 from service.queue.model import State as MessageState
 from service.web import limits
+from service.web.access import ALERTS
 from service.web.backups import BACKUPS, SEQUENCE
 from service.web.contents import KINDS, BatchIn
 from service.web.listing import DEFAULT_LIMIT
@@ -39,6 +40,7 @@ from service.web.schemas import (
     SessionOut,
 )
 from service.web.upload import FILE, FORM, MESSAGE
+from service.web.webhooks import NotificationIn
 
 PATH: Final = "/api/openapi.json"
 JSON: Final = "application/json"
@@ -169,6 +171,14 @@ OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
     ("POST", f"{MESSAGES}/{{id}}/hold"): _wish("Let a queued message wait until it is released"),
     ("POST", f"{MESSAGES}/{{id}}/release"): _wish("Let a held message go out"),
     ("GET", QUEUE): Operation("messages", "How many messages there are in each state", {JSON: QueueOut}),
+    ("POST", ALERTS): Operation(
+        "alerts",
+        "Tell the chats of ALERT_CHATS what Alertmanager or Grafana noticed",
+        {JSON: BatchOut},
+        status=202,
+        body={JSON: _ref("NotificationIn")},
+        problems=(400, 409, 413, 415, 422, *STORE),
+    ),
     ("GET", SESSION): Operation("session", "Where the connection to WhatsApp is", {JSON: SessionOut}),
     ("GET", f"{SESSION}/qr.svg"): _picture("The code to scan, as SVG", "image/svg+xml"),
     ("GET", f"{SESSION}/qr.png"): _picture("The code to scan, as PNG", "image/png"),
@@ -233,7 +243,7 @@ EXAMPLES: Final[tuple[Schema, ...]] = (
 )
 
 _MODELS: Final[tuple[tuple[type[BaseModel], JsonSchemaMode], ...]] = (
-    *((model, "validation") for model in (*KINDS.values(), BatchIn, PairIn)),
+    *((model, "validation") for model in (*KINDS.values(), BatchIn, NotificationIn, PairIn)),
     *(
         (model, "serialization")
         for model in (

@@ -205,9 +205,12 @@ async def test_an_owner_that_was_stopped_before_its_commit_does_not_keep_the_nex
     start: Start, look: asyncpg.Connection, account: str
 ) -> None:
     vault = await start()
+    cut_off = asyncio.Event()
+    look.add_termination_listener(lambda _: cut_off.set())
     await look.execute("BEGIN;" + SETTINGS)
     assert await look.fetchval(OWN, account, 1) == 1
     assert await vault.enter() == 1, "what the stopped one did is taken back"
+    await cut_off.wait()  # until then asyncpg may still be reading what the server said last
     with pytest.raises(asyncpg.InterfaceError, match="closed"):
         await look.execute("COMMIT")
 
@@ -271,6 +274,19 @@ async def test_processes_that_start_at_once_make_the_tables_once(postgres: Postg
     await one.put(backup(1, chunks("a")), chunks("a"), epoch=1)
     for other in others:
         assert len(await other.listed()) == 1
+
+
+@pytest.mark.parametrize("at", ["'NaN'", "'infinity'", "'-infinity'", "1e300", "-1"])
+async def test_a_backup_whose_times_are_damaged_is_listed_all_the_same(
+    start: Start, look: asyncpg.Connection, account: str, at: str
+) -> None:
+    vault = await start()
+    await vault.put(backup(1, chunks("a")), chunks("a"), epoch=1)
+    await look.execute(
+        f"UPDATE beacon_backup SET taken_at = {at}, verified_at = {at} WHERE account = $1", account
+    )
+    (kept,) = await vault.listed()
+    assert (kept.sequence, kept.taken_at, kept.verified_at) == (1, 0.0, None)
 
 
 def test_migrations_are_numbered_without_gaps() -> None:

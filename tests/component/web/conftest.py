@@ -14,6 +14,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
+from service.alerting.desk import AlertDesk
+from service.alerting.metrics import AlertMetrics
+from service.alerting.rendering import Rendering
 from service.backup.assembly import OFF
 from service.config import Settings
 from service.engine.protocol import Hello
@@ -143,6 +146,13 @@ async def _started(stack: AsyncExitStack, folder: Path, settings: Settings, *, b
         metrics=WebMetrics(registry, "default"),
         tracer=tracer,
         clock=clock,
+        alerts=AlertDesk(
+            chats=settings.alert_chats,
+            rendering=Rendering(own=settings.alert_template),
+            enqueue=outbox.enqueue,
+            clock=clock,
+            metrics=AlertMetrics(registry, "default"),
+        ),
         backups=None if backups is None else backups.desk,
     )
     client = TestClient(TestServer(application))
