@@ -135,6 +135,18 @@ async def test_the_token_for_alerts_opens_alerts_alone(
 GOOD = alertmanager()
 NO_ALERT = {k: v for k, v in GOOD.items() if k != "alerts"}
 
+WRONG_ALERTS: list[tuple[str, dict[str, Any], str, str]] = [
+    ("another status", {"status": "ok"}, "status", "firing or resolved"),
+    ("labels that are none", {"labels": "x"}, "labels", "an object"),
+    ("a label that is a list", {"labels": {"a": []}}, "labels.a", "must be"),
+    ("annotations that are none", {"annotations": 1}, "annotations", "an object"),
+    ("a start that is none", {"startsAt": "yesterday"}, "startsAt", "RFC 3339"),
+    ("a start without offset", {"startsAt": "2026-11-22T00:10:03"}, "startsAt", "RFC 3339"),
+    ("a start that is null", {"startsAt": None}, "startsAt", "RFC 3339"),
+    ("an end that is none", {"endsAt": "never"}, "endsAt", "RFC 3339"),
+    ("a print that is a number", {"fingerprint": 1}, "fingerprint", "a string"),
+]
+
 WRONG: list[tuple[str, Any, str, str]] = [
     ("no version", {k: v for k, v in GOOD.items() if k != "version"}, "version", "4 (Alertmanager)"),
     ("a version to come", {**GOOD, "version": "5"}, "version", "4 (Alertmanager)"),
@@ -156,18 +168,8 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("an annotation as null", {**GOOD, "commonAnnotations": {"a": None}}, "commonAnnotations.a", "must be"),
     ("a URL as a number", {**GOOD, "externalURL": 1}, "externalURL", "a string"),
     *(
-        (f"an alert with {name}", alertmanager({**alert(1), **dict(fields)}), f"alerts[0].{path}", sentence)
-        for name, fields, path, sentence in [
-            ("another status", {"status": "ok"}, "status", "firing or resolved"),
-            ("labels that are none", {"labels": "x"}, "labels", "an object"),
-            ("a label that is a list", {"labels": {"a": []}}, "labels.a", "must be"),
-            ("annotations that are none", {"annotations": 1}, "annotations", "an object"),
-            ("a start that is none", {"startsAt": "yesterday"}, "startsAt", "RFC 3339"),
-            ("a start without offset", {"startsAt": "2026-11-22T00:10:03"}, "startsAt", "RFC 3339"),
-            ("a start that is null", {"startsAt": None}, "startsAt", "RFC 3339"),
-            ("an end that is none", {"endsAt": "never"}, "endsAt", "RFC 3339"),
-            ("a print that is a number", {"fingerprint": 1}, "fingerprint", "a string"),
-        ]
+        (f"an alert with {name}", alertmanager({**alert(1), **fields}), f"alerts[0].{path}", sentence)
+        for name, fields, path, sentence in WRONG_ALERTS
     ),
 ]
 
