@@ -14,6 +14,11 @@ def rfc3339(seconds: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def is_instant(seconds: float) -> bool:
+    """Whether these are Unix seconds between 1970 and 9999, which can be read as a date."""
+    return 0.0 <= seconds < 253_402_300_800.0
+
+
 def rfc3339_or_none(seconds: float | None) -> str | None:
     """The same for a time that may not have come."""
     return None if seconds is None else rfc3339(seconds)

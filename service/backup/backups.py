@@ -270,6 +270,7 @@ class Backups:
             span.add_event("checked")
             good, clean = self._good, cause is Cause.STOP
             same = good is not None and (good.sha256, good.epoch) == (facts.sha256, tenure.epoch)
+            same = same and not self._shelf.damaged
             if good is not None and same and not clean and await self._still_kept(good, tenure):
                 return self._unchanged(cause, good, facts, began)
             added = await self._shelf.add(

@@ -29,6 +29,7 @@ import msgspec
 import structlog
 
 from service.backup.model import Kept, Sealed
+from service.clock import is_instant
 from service.errors import BackupUnreadable, FenceTooOld, StoreTooNew, VaultUnavailable
 
 log = structlog.get_logger(__name__)
@@ -336,7 +337,8 @@ def _verified(path: Path) -> Path:
 
 def _instant(path: Path) -> float | None:
     with suppress(FileNotFoundError, ValueError):
-        return float(path.read_bytes())
+        at = float(path.read_bytes())
+        return at if is_instant(at) else None
     return None
 
 

@@ -74,6 +74,8 @@ class Shelf:
         self._clock = clock
         self._metrics = metrics
         self._known: Known | None = None
+        self.damaged = False
+        """The newest backup was found to be unreadable: the next one counts on nothing that is there."""
         self.count: int | None = None
         """How many backups there are; None before it was seen."""
 
@@ -124,12 +126,14 @@ class Shelf:
             at = self._clock.now()
             await self._note_verified(number, at=at)
         except BaseException as error:
+            if sequence is None and isinstance(error, BackupUnreadable):
+                self._known, self.damaged = None, True
             if (finding := _finding(error)) is not None:
                 self._metrics.verified(finding)
                 log.warning("backup.unverified", finding=finding, error=str(error))
             raise
         if sequence is None:
-            self._known = fetched.known
+            self._known, self.damaged = fetched.known, False
             self._metrics.last_verified.set(at)
         self._metrics.verified(Finding.VERIFIED)
         verified = Verified(
@@ -193,9 +197,14 @@ class Shelf:
             log.warning("backup.chunks_lost", chunks=len(lost))
             prepared = await asyncio.to_thread(laid_out, self._known.without(lost))
             missing = await self.vault.missing(prepared.chunk_ids)
+        if whole := self.damaged:  # a chunk that is there may be the one that cannot be read
+            missing = set(prepared.chunk_ids)
         sealed, chunks = await asyncio.to_thread(prepared.seal, missing)
         await self.vault.put(sealed, chunks, epoch=epoch if writing_as is None else writing_as)
         self._known = prepared.known
+        if whole:
+            self.damaged = False
+            log.warning("backup.stored_whole", sequence=sealed.kept.sequence, chunks=len(chunks))
         new_bytes = PAGE_BYTES * sum(len(prepared.fresh[chunk]) for chunk in missing)
         self._counted(len(listed) + 1)
         return Added(sealed.kept, max(0, facts.size_bytes - new_bytes))

@@ -10,6 +10,7 @@ may have counted, and everything here that is done twice is done once.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib import resources
 from itertools import islice
 from typing import Any, Final, TypeVar
@@ -21,6 +22,7 @@ from asyncpg.connect_utils import SessionAttribute
 
 from service.backup import postgres_statements as sql
 from service.backup.model import Kept, Sealed
+from service.clock import is_instant
 from service.errors import BackupUnreadable, FenceTooOld, VaultFull, VaultUnavailable
 from service.postgres import TROUBLE, described, tls_mode
 from service.postgres_migrations import Schema
@@ -109,7 +111,7 @@ class PostgresVault:
     async def listed(self) -> Sequence[Kept]:
         """All backups, the latest first."""
         rows = await self._do(lambda base: base.fetch(sql.LISTED, self._account))
-        return [Kept(**row) for row in rows]
+        return [_kept(row) for row in rows]
 
     async def manifest(self, sequence: int) -> bytes:
         """A sealed manifest. Raises BackupUnreadable, KeyError."""
@@ -251,6 +253,18 @@ async def _put(
 async def _is_kept(base: Connection, account: str, sealed: Sealed) -> bool:
     kept: bytes | None = await base.fetchval(sql.MANIFEST, account, sealed.kept.sequence)
     return kept == sealed.manifest
+
+
+def _kept(row: asyncpg.Record) -> Kept:
+    """What is listed is not proven: times that none can be are shown as the earliest, and as never."""
+    kept = Kept(**row)
+    if not is_instant(kept.taken_at):
+        log.warning("backup.listing_damaged", sequence=kept.sequence)
+        kept = replace(kept, taken_at=0.0)
+    if kept.verified_at is not None and not is_instant(kept.verified_at):
+        log.warning("backup.listing_damaged", sequence=kept.sequence)
+        kept = replace(kept, verified_at=None)
+    return kept
 
 
 async def _manifest(base: Connection, account: str, sequence: int) -> bytes | None:

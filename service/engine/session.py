@@ -5,6 +5,7 @@ where neonize is loaded; from another process, reading is safe.
 """
 
 import asyncio
+import re
 import secrets
 import sqlite3
 from contextlib import closing
@@ -16,6 +17,7 @@ from service.errors import DataDirUnusable, StoreError, StoreUnavailable
 
 LOCK_TIMEOUT_S: Final = 10.0
 _SIDE_FILES: Final = ("-wal", "-shm", "-journal")
+_IDENTITY: Final = re.compile(rb"[0-9a-f]{16}")
 _NOT_IN_PATH: Final = frozenset("?#%")  # neonize puts the path into a URI as it is
 
 
@@ -29,11 +31,12 @@ class SessionFile:
 
     def identity(self) -> str:
         """Names this database as long as nothing of it is undone: what was sent while it was named
-        otherwise cannot be found here. Raises DataDirUnusable."""
+        otherwise cannot be found here. A name that is damaged gives way to a new one. Raises
+        DataDirUnusable."""
         try:
             if not self.path.exists():
                 self._identity.unlink(missing_ok=True)
-            if not self._identity.exists():
+            if not self._identity.exists() or not _IDENTITY.fullmatch(self._identity.read_bytes()):
                 self.renew_identity()
             return self._identity.read_text(encoding="ascii")
         except OSError as error:

@@ -23,6 +23,9 @@ class Place(Protocol):
     async def lose(self, account: str, chunk_id: str) -> None:
         """A chunk is gone."""
 
+    async def spoil(self, account: str, chunk_id: str) -> None:
+        """A chunk is there and is not what it was."""
+
     async def damage(self, account: str, sequence: int) -> None:
         """A backup is still listed, and its manifest cannot be read."""
 
@@ -51,6 +54,10 @@ class InDirectory:
 
     async def lose(self, account: str, chunk_id: str) -> None:
         (self.path / account / "chunks" / chunk_id).unlink()
+
+    async def spoil(self, account: str, chunk_id: str) -> None:
+        path = self.path / account / "chunks" / chunk_id
+        path.write_bytes(path.read_bytes()[::-1])
 
     async def damage(self, account: str, sequence: int) -> None:
         path = self.path / account / "backups" / str(sequence)
@@ -105,6 +112,14 @@ class InPostgres:
         )
         await self._look.execute(
             "DELETE FROM beacon_backup_chunk WHERE account = $1 AND id = $2", account, chunk_id
+        )
+
+    async def spoil(self, account: str, chunk_id: str) -> None:
+        await self._look.execute(
+            "UPDATE beacon_backup_chunk SET data = overlay(data placing 'x' from 60) "
+            "WHERE account = $1 AND id = $2",
+            account,
+            chunk_id,
         )
 
     async def damage(self, account: str, sequence: int) -> None:

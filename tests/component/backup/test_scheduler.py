@@ -115,6 +115,21 @@ async def test_a_backup_that_cannot_be_read_any_more_is_found_out(
     assert owner.house.backups.status().verify_trouble
 
 
+async def test_the_backup_after_one_that_was_found_damaged_is_whole(
+    owner: Owner, place: Place, account: str
+) -> None:
+    manifest = await owner.house.shelf.manifest(1)
+    await place.spoil(account, manifest.chunks[0].id)
+    owner.clock.advance(6 * HOUR)
+    await owner.looks(2)
+    assert owner.house.counted("verifications_total", result="unreadable") == 1
+    await owner.looks(360)
+    assert owner.runs(Cause.INTERVAL) == 1, "although nothing had changed"
+    assert owner.house.backups.status().verify_trouble is None
+    for sequence in (1, 2):
+        await owner.house.backups.verify(sequence)
+
+
 async def test_without_the_vault_it_goes_on_trying_and_says_so(owner: Owner, place: Place) -> None:
     async with place.away():
         owner.session.live()

@@ -35,6 +35,17 @@ def test_prepared_once_the_file_is_private_and_stays_in_wal_mode(tmp_path: Path)
     assert modes(file.path) == ("0o600", "wal")
 
 
+@pytest.mark.parametrize("left", [b"", b"0123", bytes(16), b"0123456789abcdef\n", b"0123456789abcde\xe9"])
+def test_an_identity_that_is_damaged_gives_way_to_a_new_one(tmp_path: Path, left: bytes) -> None:
+    file = SessionFile(tmp_path / "session.db")
+    file.prepare()
+    file.identity()
+    (tmp_path / "session.id").write_bytes(left)
+    renewed = file.identity()
+    assert len(renewed) == 16
+    assert file.identity() == renewed
+
+
 def test_the_identity_lasts_until_the_database_is_begun_anew(tmp_path: Path) -> None:
     file = SessionFile(tmp_path / "session.db")
     file.prepare()

@@ -11,23 +11,8 @@ from service.backup.manifests import seal_manifest
 from service.backup.snapshot import take_snapshot
 from service.errors import BackupUnreadable, SnapshotRefused
 from tests.unit.backup.conftest import Shelf
+from tests.unit.backup.damaging import damaged
 from tests.unit.backup.sessions import DEVICE, Session
-
-
-def damaged(data: bytes, rng: Random) -> bytes:
-    """Flipped, cut, lengthened, overwritten or with a piece moved; never the same."""
-    at = rng.randrange(len(data))
-    length = rng.randint(1, 64)
-    choices = (
-        data[:at] + bytes([data[at] ^ (1 << rng.randrange(8))]) + data[at + 1 :],
-        data[:at],
-        data + rng.randbytes(length),
-        data[:at] + rng.randbytes(length) + data[at + length :],
-        data[:at] + bytes(length) + data[at + length :],
-        data[at:] + data[:at],
-    )
-    result = rng.choice(choices)
-    return result if result != data else data[:-1]
 
 
 @pytest.mark.parametrize("seed", range(4))
