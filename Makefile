@@ -31,7 +31,7 @@ demo: setup ## the service against a simulated WhatsApp
 	@$(FOREGROUND) $(BIN)/beacon demo $(ARGS); exit $$?
 
 test: setup-dev ## all tests
-	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup-dev ## format, lint, types, imports
 	@$(BIN)/ruff format --check .
