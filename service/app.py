@@ -2,7 +2,7 @@
 
 Order of a start: folder, log, queue, HTTP, and only then WhatsApp, so that health can be asked and
 messages are accepted before a connection exists. Order of a stop: readiness, new sends, the send in
-flight, the engine, answers to what it took, HTTP, the queue, traces.
+flight, the engine, answers to what it took, HTTP, traces and metrics to where they are pushed, the queue.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from service.assembly import EngineCommand, Parts, assembled
 from service.config import LOOPBACK, Settings
 from service.datadir import DataDir
 from service.errors import AddressUnusable
-from service.telemetry import logging, tracing
+from service.telemetry import logging
 from service.terminal import Terminal
 
 log = structlog.get_logger(__name__)
 
 SEND_GRACE_S = 8.0
 """How long a stop waits for sends on their way. With what follows (the engine, the last backup, answers,
-the traces) a stop ends within 25 s: Heroku kills 30 s after its SIGTERM."""
+the last push) a stop ends within 25 s: Heroku kills 30 s after its SIGTERM."""
 
 ENGINE_GRACE_S = 13.0
 """For the engine, the last backup and the lease; each has a limit of its own, and seldom takes a second."""
@@ -117,7 +117,7 @@ class Service:
                     task.cancel()
         finally:
             await runner.cleanup()
-            await asyncio.to_thread(tracing.flush, self.parts.provider, timeout_s=FLUSH_S)
+            await self.parts.push.close(timeout_s=FLUSH_S)
             log.info("service.stopped")
 
     async def _listen(self, runner: web.AppRunner) -> None:

@@ -11,7 +11,6 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Tracer
 from prometheus_client import CollectorRegistry
 
@@ -66,6 +65,9 @@ from service.reconnect.status import State, Status
 from service.reconnect.supervisor import Supervisor
 from service.telemetry import logging, tracing
 from service.telemetry.pseudonym import Pseudonyms
+from service.telemetry.push import settings as push_settings
+from service.telemetry.push.metrics import PushMetrics
+from service.telemetry.push.push import Push
 from service.telemetry.registry import build_registry
 from service.telemetry.runtime import RuntimeMetrics, Watch
 from service.web.application import build
@@ -82,7 +84,7 @@ SECRET_VARIABLES = frozenset(
         "DATABASE_URL",
         "KEEP_ALIVE_URL",
         "METRICS_TOKEN",
-        "OTEL_EXPORTER_OTLP_HEADERS",
+        *push_settings.SECRET_VARIABLES,
     }
 )
 
@@ -126,7 +128,8 @@ class Parts:
     """What is done beside, by name, until the service stops; no stop waits for it."""
     health: Health
     http: web.Application
-    provider: TracerProvider
+    push: Push
+    registry: CollectorRegistry
 
 
 @asynccontextmanager
@@ -138,8 +141,16 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
     account, clock, rng = settings.account, SystemClock(), SystemRandom()
     registry = build_registry(account)
     logging.count_into(logging.LogMetrics(registry, account))
-    provider = tracing.build_provider(account)
-    tracer = provider.get_tracer("beacon", service.__version__)
+    resource = tracing.resource_of(account)
+    push = Push(
+        push_settings.read(os.environ),
+        registry=registry,
+        resource=resource,
+        metrics=PushMetrics(registry, account),
+        clock=clock,
+        rng=rng,
+    )
+    tracer = tracing.build_provider(resource, push.spans).get_tracer("beacon", service.__version__)
     pseudonyms = Pseudonyms(data.secret("pseudonym.key"))
 
     file = SessionFile(data.session)
@@ -221,7 +232,7 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
             held_back=pacer.sentence,
             backup=lambda: backup_assembly.OFF if backup is None else backup.desk.status(),
             backup_interval_s=settings.backup_interval * 60.0,
-            notes=_notes(settings, data, backup),
+            notes=(*_notes(settings, data, backup), *push.notes),
         )
         application = build(
             settings=settings,
@@ -242,10 +253,11 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
             bot=bot,
             backup=backup,
             chores=_chores(settings, supervisor, registry, backup, clock=clock, rng=rng)
-            | {"ears": ears.run, "watch": watch.run},
+            | {"ears": ears.run, "watch": watch.run, "push": push.run},
             health=health,
             http=application,
-            provider=provider,
+            push=push,
+            registry=registry,
         )
     finally:
         await store.close()

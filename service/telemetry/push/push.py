@@ -4,7 +4,6 @@ import asyncio
 from random import Random
 
 import psutil
-import structlog
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry
 
@@ -16,8 +15,6 @@ from service.telemetry.push.sender import Sender
 from service.telemetry.push.settings import PushSettings
 from service.telemetry.push.sources import Figures, Spans
 from service.telemetry.push.translate import Translator
-
-log = structlog.get_logger(__name__)
 
 
 class Push:
@@ -33,6 +30,7 @@ class Push:
         clock: Clock,
         rng: Random,
     ) -> None:
+        self.notes = settings.notes
         self._exporters: list[Exporter] = []
         self.spans: Spans | None = None
         """Give it to the tracer provider; None when no traces are sent."""
