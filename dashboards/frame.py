@@ -4,8 +4,9 @@ The classic schema is written on purpose: 11 knows no other, and 13 migrates it.
 versions alone, or leaves out, is mended here: ids, and the placement of links, which 13 would hide in a menu.
 """
 
+import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -125,27 +126,33 @@ def _runbooks() -> dashboard.DashboardLink:
     return link.target_blank(True).icon("doc")
 
 
-def _laid_out(rows: Iterable[Row]) -> Iterable[dict[str, Any]]:
-    number, top = 1, 0
+def _laid_out(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
+    numbers = itertools.count(1)
+    top = 0
     for row in rows:
-        inside: list[dict[str, Any]] = []
-        title = {"id": number, "type": "row", "title": row.title, "collapsed": row.collapsed, "panels": []}
-        title["gridPos"] = {"h": 1, "w": FULL, "x": 0, "y": top}
-        number, top = number + 1, top + 1
-        bottom = top
-        left = 0
-        for panel in row.panels:
-            if left + panel.width > FULL:
-                left, top = 0, bottom
-            place = {"h": panel.height, "w": panel.width, "x": left, "y": top}
-            inside.append({**_drawn(panel), "id": number, "gridPos": place})
-            number, left, bottom = number + 1, left + panel.width, max(bottom, top + panel.height)
-        top = bottom
+        title: dict[str, Any] = {"id": next(numbers), "type": "row", "title": row.title, "panels": []}
+        title |= {"collapsed": row.collapsed, "gridPos": {"h": 1, "w": FULL, "x": 0, "y": top}}
+        inside = [
+            {**_drawn(panel), "id": next(numbers), "gridPos": place}
+            for panel, place in zip(row.panels, _places(row.panels, top + 1), strict=True)
+        ]
         if row.collapsed:
             yield {**title, "panels": inside}
+            top += 1  # Grafana moves what follows down when the row is opened
         else:
             yield title
             yield from inside
+            top = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in inside)
+
+
+def _places(panels: Iterable[Panel], top: int) -> Iterator[dict[str, int]]:
+    """From left to right as long as there is room, then below the highest."""
+    left, bottom = 0, top
+    for panel in panels:
+        if left + panel.width > FULL:
+            left, top = 0, bottom
+        yield {"h": panel.height, "w": panel.width, "x": left, "y": top}
+        left, bottom = left + panel.width, max(bottom, top + panel.height)
 
 
 def _drawn(panel: Panel) -> dict[str, Any]:

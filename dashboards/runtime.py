@@ -20,11 +20,12 @@ NOW: Final = Row(
         rows(
             "What runs",
             "Versions of what runs, from the process itself.",
-            f"max by (instance, account, version, python_version, neonize_version, sqlite_version) "
+            f"max by (instance, account, version, revision, python_version, neonize_version, sqlite_version) "
             f"({of('whatsapp_build_info')})",
             Column("instance", "Instance"),
             Column("account", "Account"),
             Column("version", "Beacon"),
+            Column("revision", "Revision"),
             Column("python_version", "Python"),
             Column("neonize_version", "neonize"),
             Column("sqlite_version", "SQLite"),
@@ -256,6 +257,14 @@ TOLD: Final = Row(
             "short",
             Query(of("up"), "{{instance}}"),
             runbook="WhatsAppDown",
+        ),
+        bars(
+            "Alerts taken",
+            "Notifications of Alertmanager and Grafana that were handed in, by what became of them.",
+            Query(
+                events("whatsapp_alerts_received_total", by=("source", "outcome")), "{{source}}: {{outcome}}"
+            ),
+            width=24,
         ),
     ),
     collapsed=True,
