@@ -127,7 +127,9 @@ def _row(metric: Described, use: str) -> str:
     return f"| `{metric.name}` | {metric.type} | {metric.unit} | {labels} | {metric.help} {use} |\n"
 
 
-_COLUMNS: Final = "| metric | type | unit | labels | what it says, and what it is good for |\n|---|---|---|---|---|\n"
+_COLUMNS: Final = (
+    "| metric | type | unit | labels | what it says, and what it is good for |\n|---|---|---|---|---|\n"
+)
 
 _HEAD: Final = """# Metrics
 
@@ -135,8 +137,8 @@ Written by `python -m dashboards.metrics` from the service itself; a test holds 
 
 Every metric of `whatsapp_...` has the label `account`, the name of the account as in the setting `ACCOUNT`.
 All series exist from the start of the service, at 0, so that `rate()` and `increase()` see the first event.
-A histogram has `_bucket` (by `le`), `_sum` and `_count`; those of latencies carry exemplars with the trace
-they belong to where traces are exported (`OTEL_EXPORTER_OTLP_ENDPOINT`), for scrapers that ask for OpenMetrics.
+A histogram has `_bucket` (by `le`), `_sum` and `_count`; where traces are exported, those of latencies carry
+exemplars that lead to one, for scrapers that ask for OpenMetrics as Prometheus does.
 Instants are Unix time: `time() - ...` is how long ago. Never is a phone number, name or text in a label.
 """
 

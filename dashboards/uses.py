@@ -27,7 +27,7 @@ COMPONENTS: Final = (
             "whatsapp_connection_outage_seconds": "How long outages last; the connection's own objective.",
             "whatsapp_connection_questions_total": "Deafness: unanswered questions on a quiet connection.",
             "whatsapp_connect_attempts_total": "Failed logins, and on whose side they failed.",
-            "whatsapp_disconnects_total": "Why connections were lost; the reasons are those of docs/reconnect.md.",
+            "whatsapp_disconnects_total": "Why connections were lost, by the reasons of docs/reconnect.md.",
             "whatsapp_last_stanza_timestamp_seconds": "How long WhatsApp has been silent.",
             "whatsapp_reconnect_attempt": "Whether a storm of attempts is under way.",
             "whatsapp_reconnect_backoff_seconds": "How patient the service has become.",
@@ -35,7 +35,7 @@ COMPONENTS: Final = (
             "whatsapp_reconnect_probes_total": "Whether WhatsApp can be reached at all while backing off.",
             "whatsapp_pairings_total": "Whether linking a phone works.",
             "whatsapp_presence_announcements_total": "Whether WhatsApp still sees this device as in use.",
-            "whatsapp_presence_last_announced_timestamp_seconds": "Devices never in use are unlinked: is ours?",
+            "whatsapp_presence_last_announced_timestamp_seconds": "Whether it is told daily.",
         },
     ),
     Component(
@@ -68,9 +68,9 @@ COMPONENTS: Final = (
             "whatsapp_engine_events_queued": "Whether the service keeps up with the engine.",
             "whatsapp_engine_listener_errors_total": "Errors of ours while handling an event: always a bug.",
             "whatsapp_engine_heartbeat_timestamp_seconds": "A hanging engine, before it is replaced.",
-            "whatsapp_engine_last_event_timestamp_seconds": "Events that stand still while messages are sent.",
+            "whatsapp_engine_last_event_timestamp_seconds": "Standing still while messages are sent.",
             "whatsapp_engine_sends_at_hand": "Whether sends pile up in the engine.",
-            "whatsapp_engine_resident_memory_bytes": "Growth of the engine, which is replaced above its limit.",
+            "whatsapp_engine_resident_memory_bytes": "Growth of the engine, replaced above its limit.",
             "whatsapp_engine_memory_limit_bytes": "The limit to hold its memory against.",
             "whatsapp_engine_threads": "Leaks of threads in Go.",
             "whatsapp_engine_open_fds": "Leaks of descriptors.",
@@ -85,7 +85,7 @@ COMPONENTS: Final = (
         "Messages from acceptance to delivery.",
         {
             "whatsapp_queue_enqueued_total": "Rate of what is handed in; `rejected` means it was not kept.",
-            "whatsapp_queue_messages": "Depth by state; `queued` that grows, `held` and `dead` that wait for you.",
+            "whatsapp_queue_messages": "Depth by state: `queued` grows, `held` and `dead` wait for you.",
             "whatsapp_queue_oldest_timestamp_seconds": "Age of the oldest message: `time() -` it.",
             "whatsapp_queue_dispatcher_heartbeat_timestamp_seconds": "A dispatcher that stands still.",
             "whatsapp_queue_wait_seconds": "Time in the queue, for each attempt.",
@@ -123,7 +123,7 @@ COMPONENTS: Final = (
         {
             "whatsapp_backup_enabled": "Whether backups are made at all.",
             "whatsapp_backup_last_success_timestamp_seconds": "Age of what would be restored: `time() -` it.",
-            "whatsapp_backup_last_verified_timestamp_seconds": "Whether it was proven that it can be restored.",
+            "whatsapp_backup_last_verified_timestamp_seconds": "Whether it is proven to be restorable.",
             "whatsapp_backup_verifications_total": "A backup that cannot be read, or whose key is missing.",
             "whatsapp_backup_runs_total": "Failures of backups, and what started them.",
             "whatsapp_backup_duration_seconds": "A vault that becomes slow.",
@@ -164,7 +164,23 @@ COMPONENTS: Final = (
             "whatsapp_http_requests_in_flight": "Saturation.",
             "whatsapp_http_event_streams": "How many pages are open.",
             "whatsapp_http_auth_failures_total": "A wrong token somewhere, or somebody who tries.",
-            "whatsapp_keep_alive_requests_total": "Whether the platform sees the traffic that keeps it awake.",
+            "whatsapp_keep_alive_requests_total": "Whether the platform sees the traffic it wants.",
+        },
+    ),
+    Component(
+        "Alerts handed in",
+        "Notifications of Alertmanager and Grafana that become messages.",
+        {
+            "whatsapp_alerts_received_total": "Alerts that reach nobody: all but `queued` and `duplicate`.",
+            "whatsapp_alerts_template_failures_total": "An own template that cannot show what comes.",
+        },
+    ),
+    Component(
+        "Telemetry",
+        "What is pushed where nobody scrapes.",
+        {
+            "whatsapp_telemetry_exports_total": "Whether traces and metrics arrive, by how exports ended.",
+            "whatsapp_telemetry_dropped_total": "What the other side will never see.",
         },
     ),
     Component(
