@@ -11,6 +11,9 @@ from aiohttp import web
 from opentelemetry.trace import NoOpTracer
 from playwright.async_api import Browser, Page, expect
 
+from service.alerting.desk import AlertDesk
+from service.alerting.metrics import AlertMetrics
+from service.alerting.rendering import Rendering
 from service.clock import SystemClock
 from service.config import Settings
 from service.engine.content import Text
@@ -55,6 +58,13 @@ class Served:
             else None
         )
         self._metrics = WebMetrics(self._registry, "default")
+        self._alerts = AlertDesk(
+            chats=(),
+            rendering=Rendering(),
+            enqueue=self.outbox.enqueue,
+            clock=self.clock,
+            metrics=AlertMetrics(self._registry, "default"),
+        )
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -84,6 +94,7 @@ class Served:
             metrics=self._metrics,
             tracer=NoOpTracer(),
             clock=self.clock,
+            alerts=self._alerts,
             backups=None if self.backups is None else self.backups.desk,
         )
         self._runner = web.AppRunner(application, shutdown_timeout=1.0)
