@@ -11,8 +11,9 @@ from prometheus_client import CollectorRegistry
 from service.backup.backups import Backups
 from service.backup.custody import Custody
 from service.backup.desk import Desk
+from service.backup.home import FileHome, Home
+from service.backup.home_postgres import PostgresHome
 from service.backup.keys import Keys
-from service.backup.local import Local, SessionOnDisk
 from service.backup.metrics import BackupMetrics
 from service.backup.report import BackupStatus
 from service.backup.scheduler import Scheduler
@@ -22,8 +23,11 @@ from service.backup.vault import Vault
 from service.backup.vault_directory import DirectoryVault
 from service.backup.vault_postgres import PostgresVault
 from service.clock import Clock
-from service.config import Settings
+from service.config import SessionStore, Settings
+from service.engine.session import SessionFile
+from service.engine.session_postgres import PostgresSession
 
+WORK: Final = "backup-work"
 OFF: Final = BackupStatus(enabled=False, place="nowhere", local_key=False)
 
 
@@ -32,6 +36,7 @@ class BackupParts:
     """Everything about backups, wired; nothing is open yet."""
 
     vault: Vault
+    home: Home
     shelf: Shelf
     backups: Backups
     custody: Custody
@@ -44,7 +49,7 @@ class BackupParts:
 def build(
     settings: Settings,
     *,
-    session: SessionOnDisk,
+    session: SessionFile | PostgresSession,
     registry: CollectorRegistry,
     clock: Clock,
     tracer: Tracer,
@@ -57,15 +62,14 @@ def build(
     if not settings.backs_up:
         return None
     vault, keys = vault_of(settings), keys_of(settings)
-    scratch = Scratch(settings.data_dir / "backup-work")
+    scratch = Scratch(settings.data_dir / WORK)
     shelf = Shelf(
         vault=vault, keys=keys, account=settings.account, scratch=scratch, clock=clock, metrics=metrics
     )
-    local = Local(session)
+    home = home_of(settings, session)
     backups = Backups(
         shelf=shelf,
-        local=local,
-        session=session,
+        home=home,
         place=place_of(settings),
         clock=clock,
         metrics=metrics,
@@ -74,8 +78,7 @@ def build(
     custody = Custody(
         shelf=shelf,
         backups=backups,
-        local=local,
-        session=session,
+        home=home,
         fenced=settings.database_url is not None,
         clock=clock,
         metrics=metrics,
@@ -84,12 +87,13 @@ def build(
     scheduler = Scheduler(
         backups=backups,
         custody=custody,
-        local=local,
+        home=home,
         interval_s=settings.backup_interval * 60.0,
         clock=clock,
     )
     return BackupParts(
         vault=vault,
+        home=home,
         shelf=shelf,
         backups=backups,
         custody=custody,
@@ -97,6 +101,13 @@ def build(
         desk=Desk(backups=backups, scheduler=scheduler),
         notes=_notes(settings, keys),
     )
+
+
+def home_of(settings: Settings, session: SessionFile | PostgresSession) -> Home:
+    """Where the session lives."""
+    if isinstance(session, PostgresSession):
+        return PostgresHome(session, mirror=settings.data_dir / WORK / "mirror.db")
+    return FileHome(session)
 
 
 def shelf_beside(settings: Settings, *, scratch: Path, clock: Clock) -> Shelf:
@@ -136,6 +147,11 @@ def place_of(settings: Settings) -> str:
 
 
 def _notes(settings: Settings, keys: Keys) -> Sequence[str]:
+    if settings.session_store is SessionStore.POSTGRES and settings.backup_dir is None:
+        return (
+            "The session and its backups are in one database and are lost with it; BACKUP_DIR keeps the "
+            "backups elsewhere.",
+        )
     if place_of(settings) == "DATA_DIR":
         return (
             "The session's backups are in DATA_DIR and are lost with it; BACKUP_DIR or DATABASE_URL keeps "

@@ -12,7 +12,7 @@ from opentelemetry.trace import Span, Tracer
 
 from service.backup import spans
 from service.backup.checks import check
-from service.backup.local import Local, SessionOnDisk
+from service.backup.home import Home
 from service.backup.metrics import BackupMetrics
 from service.backup.model import Cause, Kept, Manifest, Refusal
 from service.backup.report import (
@@ -25,7 +25,7 @@ from service.backup.report import (
     Verified,
 )
 from service.backup.shelf import Shelf
-from service.backup.snapshot import Facts, take_snapshot
+from service.backup.snapshot import Facts
 from service.clock import Clock
 from service.engine.protocol import AnyEvent, Undecryptable
 from service.errors import (
@@ -35,6 +35,7 @@ from service.errors import (
     DataDirUnusable,
     FenceTooOld,
     SnapshotRefused,
+    StoreError,
     VaultFull,
     VaultUnavailable,
 )
@@ -48,6 +49,7 @@ FAILURES: Final[tuple[tuple[type[Exception], Outcome], ...]] = (
     (FenceTooOld, Outcome.FENCED),
     (BackupError, Outcome.FAILED),
     (DataDirUnusable, Outcome.FAILED),
+    (StoreError, Outcome.FAILED),  # the database that the session is in
     (OSError, Outcome.FAILED),
     (ValueError, Outcome.FAILED),  # another backup of that number came in between
 )
@@ -88,16 +90,14 @@ class Backups:
         self,
         *,
         shelf: Shelf,
-        local: Local,
-        session: SessionOnDisk,
+        home: Home,
         place: str,
         clock: Clock,
         metrics: BackupMetrics,
         tracer: Tracer,
     ) -> None:
         self._shelf = shelf
-        self._local = local
-        self._session = session
+        self._home = home
         self._place = place
         self._clock = clock
         self._metrics = metrics
@@ -260,11 +260,11 @@ class Backups:
 
     async def _keep(self, cause: Cause, tenure: Tenure, span: Span, began: float) -> Report:
         await self._learn()
-        lineage = await asyncio.to_thread(self._local.lineage)
+        lineage = await self._home.lineage()
         adopted = lineage is not None and lineage.adopted
         async with self._shelf.scratch.file() as path:
-            taken_at, identity = self._clock.now(), await asyncio.to_thread(self._session.identity)
-            await asyncio.to_thread(take_snapshot, self._local.path, path)
+            taken_at, identity = self._clock.now(), await self._home.identity()
+            await self._home.copy(path)
             span.add_event("snapshot taken")
             facts = await asyncio.to_thread(self._checked, path, adopted=adopted)
             span.add_event("checked")
@@ -288,7 +288,7 @@ class Backups:
         )
         sequence = added.kept.sequence
         self._good = _Good(facts.device_jid, facts.rows, sequence, facts.sha256, tenure.epoch)
-        await asyncio.to_thread(self._settle, tenure, taken_at if clean else None)
+        await self._settle(tenure, taken_at if clean else None)
         if not clean:
             await self._prune_quietly()
         return Report(
@@ -332,11 +332,11 @@ class Backups:
             raise SnapshotRefused(Refusal.FOREIGN_DEVICE, FOREIGN)
         return facts  # the same phone, linked anew
 
-    def _settle(self, tenure: Tenure, clean_at: float | None) -> None:
-        """Blocks. The backups are of the session that is here."""
+    async def _settle(self, tenure: Tenure, clean_at: float | None) -> None:
+        """The backups are of the session that is here."""
         clean_at = clean_at if tenure.fence == 0 else None
-        self._local.note(epoch=tenure.epoch, fence=tenure.fence, clean_at=clean_at)
-        self._session.replaced_by_another()
+        await self._home.note(epoch=tenure.epoch, fence=tenure.fence, clean_at=clean_at)
+        await self._home.replaced_by_another()
 
     async def _learn(self) -> None:
         """Once: what the newest backup says of itself and of its bytes."""
@@ -346,7 +346,7 @@ class Backups:
         if listed:
             if self._good is None:
                 await self._remember_newest(listed[0].sequence)
-            await self._shelf.learn()
+            await self._shelf.learn(show=self._home.resemble)
         self._learned = True
 
     async def _remember_newest(self, sequence: int) -> None:

@@ -1,7 +1,7 @@
 """The session in our hands: brought back if need be before the first login, kept once more after the last.
 
 It sits around the lease. Who holds the lease may not connect yet: first it is made sure that the session on
-this disk is the one to connect with, and the vault is told that a new owner has begun.
+hand is the one to connect with, and the vault is told that a new owner has begun.
 """
 
 import asyncio
@@ -15,7 +15,8 @@ from opentelemetry.trace import Span, Tracer
 
 from service.backup import spans
 from service.backup.backups import Backups, Tenure
-from service.backup.local import Found, Lineage, Local, SessionOnDisk
+from service.backup.home import Home
+from service.backup.local import Found, Lineage
 from service.backup.metrics import BackupMetrics
 from service.backup.model import Cause, Kept, RestoreKind
 from service.backup.report import Restored
@@ -29,7 +30,9 @@ from service.errors import (
     BackupMissing,
     BackupUnreadable,
     DataDirUnusable,
+    StoreError,
     StoreTooNew,
+    StoreUnavailable,
     VaultUnavailable,
 )
 
@@ -49,6 +52,8 @@ class Hurdle(StrEnum):
     BACKUP_UNREADABLE = "backup_unreadable"
     BACKUP_KEY_MISSING = "backup_key_missing"
     DISK = "disk"  # the session cannot be written, or read, here
+    SESSION_UNREACHABLE = "session_unreachable"  # the database that it is in does not answer
+    SESSION_REFUSED = "session_refused"  # the database that it is in does not let us
 
 
 Tell = Callable[[Hurdle], None]
@@ -62,8 +67,7 @@ class Custody:
         *,
         shelf: Shelf,
         backups: Backups,
-        local: Local,
-        session: SessionOnDisk,
+        home: Home,
         fenced: bool,
         clock: Clock,
         metrics: BackupMetrics,
@@ -71,8 +75,7 @@ class Custody:
     ) -> None:
         self._shelf = shelf
         self._backups = backups
-        self._local = local
-        self._session = session
+        self._home = home
         self._fenced = fenced
         self._clock = clock
         self._metrics = metrics
@@ -82,7 +85,7 @@ class Custody:
     async def clear_the_way(self) -> None:
         """Before anything runs: remove leftovers, and move a damaged session aside. Raises BackupError."""
         await self._shelf.scratch.clear()
-        if await asyncio.to_thread(self._local.look) is Found.DAMAGED:
+        if not self._home.shared and await self._home.look() is Found.DAMAGED:
             await self._set_aside("bad")
 
     async def admit(self, fence: int, tell: Tell) -> None:
@@ -93,8 +96,8 @@ class Custody:
         while True:
             try:
                 await self._take_over(self._clock.monotonic() - began)
-            except (BackupError, StoreTooNew, DataDirUnusable, OSError) as error:
-                hurdle = _hurdle(error)
+            except (BackupError, StoreError, DataDirUnusable, OSError) as error:
+                hurdle = hurdle_of(error)
                 if hurdle is not told:
                     log.warning("backup.hindered", hurdle=hurdle, error=str(error))
                     tell(hurdle)
@@ -104,10 +107,10 @@ class Custody:
             await self._clock.sleep(ASK_AGAIN_S)
 
     async def enter_late(self) -> None:
-        """Begin our epoch, if the account is connected without one. Raises VaultUnavailable."""
+        """Begin our epoch, if the account is connected without one. Raises VaultUnavailable, StoreError."""
         if self._backups.unprotected:
             await self._shelf.vault.open()
-            lineage = await asyncio.to_thread(self._local.lineage)
+            lineage = await self._home.lineage()
             epoch = await self._enter()
             if lineage is not None and lineage.epoch < epoch - 1:
                 log.error("backup.connected_behind", epoch=epoch, local_epoch=lineage.epoch)
@@ -138,36 +141,41 @@ class Custody:
     # --- taking over --------------------------------------------------------------------------------
 
     async def _take_over(self, waited_s: float) -> None:
-        found = await asyncio.to_thread(self._local.look)
+        undone = await self._home.open(self._fence)
+        found = await self._home.look()
         if found is Found.DAMAGED:
             await self._set_aside("bad")
             found = Found.NOTHING
-        lineage = await asyncio.to_thread(self._local.lineage)
+        lineage = await self._home.lineage()
         gap = self._fenced and lineage is not None and self._fence != lineage.fence + 1
         try:
             await self._shelf.vault.open()
             epoch, listed = await self._shelf.vault.epoch(), await self._shelf.listed()
         except VaultUnavailable as error:
-            if found is Found.NOTHING and not self._session.cleared:
+            if found is Found.NOTHING and not await self._home.cleared():
                 raise
             if waited_s < PATIENCE_S or self._may_count_as_clean(lineage, waited_s):
                 raise
             await self._go_on_without(found, lineage, gap=gap, error=error)
             return
         self._backups.saw(listed)
-        todo = plan(found, lineage, cleared=self._session.cleared, listed=listed, epoch=epoch, gap=gap)
+        cleared = await self._home.cleared()
+        todo = plan(found, lineage, cleared=cleared, listed=listed, epoch=epoch, gap=gap)
         log.info("backup.plan", plan=todo, found=found, epoch=epoch, backups=len(listed))
         if todo is Plan.FETCH:
-            await self._bring_back(found, lineage, listed)
+            await self._bring_back(found, lineage, listed, undone=undone)
             return
         if todo is Plan.RENEW:
             await self._renew()
         await self._enter()
 
-    async def _bring_back(self, found: Found, lineage: Lineage | None, listed: Sequence[Kept]) -> None:
+    async def _bring_back(
+        self, found: Found, lineage: Lineage | None, listed: Sequence[Kept], *, undone: bool
+    ) -> None:
         with spans.restore(self._tracer) as span:
+            choice = candidates(found, lineage, listed)
             try:
-                await self._restore(found, candidates(found, lineage, listed), listed, span)
+                await self._restore(found, choice, listed, span, undone=undone)
             except BackupUnreadable as error:
                 if found is Found.NOTHING:
                     raise
@@ -176,7 +184,7 @@ class Custody:
                 await self._enter()
 
     async def _restore(
-        self, found: Found, choice: Sequence[Kept], listed: Sequence[Kept], span: Span
+        self, found: Found, choice: Sequence[Kept], listed: Sequence[Kept], span: Span, *, undone: bool
     ) -> None:
         began = self._clock.monotonic()
         async with self._shelf.scratch.file() as path:
@@ -184,20 +192,17 @@ class Custody:
             span.add_event("fetched")
             epoch = await self._shelf.vault.enter()
             manifest = fetched.manifest
-            stopped_here = exact(
-                manifest,
-                newest=manifest.sequence == listed[0].sequence,
-                epoch=epoch - 1,
-                fence=self._fence,
-                now=self._clock.now(),
-            )
+            now = self._clock.now()
+            newest = manifest.sequence == listed[0].sequence
+            proven = exact(manifest, newest=newest, epoch=epoch - 1, fence=self._fence, now=now)
+            stopped_here = proven and not undone
             dropped = 0 if stopped_here else await asyncio.to_thread(drop_ratchets, path)
             span.add_event("ratchets dropped" if not stopped_here else "exact")
-            if found is not Found.NOTHING:
-                await self._set_aside("stale")
-            await asyncio.to_thread(
-                self._local.put_back, path, identity=manifest.identity if stopped_here else None
-            )
+            identity = manifest.identity if stopped_here else None
+            aside = None if found is Found.NOTHING else "stale"
+            await self._home.replace(path, identity=identity, aside=aside, now=now)
+            if aside is not None:
+                log.warning("backup.session_set_aside", label=aside)
             span.add_event("in place")
         await self._note(epoch)
         restored = Restored(
@@ -208,7 +213,7 @@ class Custody:
             size_bytes=manifest.size_bytes,
             took_s=self._clock.monotonic() - began,
         )
-        if manifest.sequence == listed[0].sequence:
+        if newest:
             self._shelf.remember(fetched)
         self._backups.brought_back(restored, manifest)
         self._metrics.dropped(dropped)
@@ -235,7 +240,7 @@ class Custody:
         raise BackupUnreadable(f"none of {len(choice)} backups can be read")
 
     async def _renew(self) -> None:
-        dropped = await asyncio.to_thread(drop_ratchets, self._local.path)
+        dropped = await self._home.drop_ratchets()
         self._metrics.dropped(dropped)
         log.warning("backup.ratchets_dropped", sessions_dropped=dropped)
 
@@ -246,9 +251,9 @@ class Custody:
         return epoch
 
     async def _note(self, epoch: int) -> None:
-        lineage = await asyncio.to_thread(self._local.lineage)
+        lineage = await self._home.lineage()
         adopted = lineage is not None and lineage.adopted
-        await asyncio.to_thread(self._local.note, epoch=epoch, fence=self._fence, adopted=adopted)
+        await self._home.note(epoch=epoch, fence=self._fence, adopted=adopted)
 
     # --- without the vault --------------------------------------------------------------------------
 
@@ -264,18 +269,17 @@ class Custody:
         if gap and found is Found.DEVICE:
             await self._renew()
         if lineage is not None:
-            await asyncio.to_thread(
-                self._local.note, epoch=lineage.epoch, fence=self._fence, adopted=lineage.adopted
-            )
+            await self._home.note(epoch=lineage.epoch, fence=self._fence, adopted=lineage.adopted)
         self._backups.go_unprotected()
         log.error("backup.unprotected", error=str(error))
 
     async def _set_aside(self, label: str) -> None:
-        await asyncio.to_thread(self._local.set_aside, label, now=self._clock.now())
+        await self._home.set_aside(label, now=self._clock.now())
         log.warning("backup.session_set_aside", label=label)
 
 
-def _hurdle(error: Exception) -> Hurdle:
+def hurdle_of(error: Exception) -> Hurdle:
+    """What such an error stands for."""
     match error:
         case VaultUnavailable():
             return Hurdle.VAULT_UNREACHABLE
@@ -283,5 +287,9 @@ def _hurdle(error: Exception) -> Hurdle:
             return Hurdle.BACKUP_KEY_MISSING
         case BackupUnreadable() | StoreTooNew():
             return Hurdle.BACKUP_UNREADABLE
+        case StoreUnavailable():
+            return Hurdle.SESSION_UNREACHABLE
+        case StoreError():
+            return Hurdle.SESSION_REFUSED
         case _:
             return Hurdle.DISK

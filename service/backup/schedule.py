@@ -21,7 +21,7 @@ RETRY_S: Final = 30.0
 """After a failure; twice as long after each further one, up to the interval."""
 
 Signature = tuple[tuple[int, int], ...]
-"""Size and time of change of each of the session's files."""
+"""Size and time of change of each of the session's files; which table was changed how often."""
 
 
 @dataclass

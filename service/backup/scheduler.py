@@ -2,20 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Final
 
 import structlog
 
 from service.backup.backups import Backups
 from service.backup.custody import Custody
-from service.backup.local import Local
+from service.backup.home import Home
 from service.backup.model import Cause
 from service.backup.report import Outcome, Report
-from service.backup.schedule import Schedule, Signature
+from service.backup.schedule import Schedule
 from service.clock import Clock
 from service.engine.protocol import AnyEvent, Connected, Paired
-from service.errors import BackupError, DataDirUnusable, StoreTooNew
+from service.errors import BackupError, DataDirUnusable, StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -32,11 +31,11 @@ class Scheduler:
     """Runs from start to stop; whatever fails is counted and tried again."""
 
     def __init__(
-        self, *, backups: Backups, custody: Custody, local: Local, interval_s: float, clock: Clock
+        self, *, backups: Backups, custody: Custody, home: Home, interval_s: float, clock: Clock
     ) -> None:
         self._backups = backups
         self._custody = custody
-        self._local = local
+        self._home = home
         self._clock = clock
         self._schedule = Schedule(interval_s=interval_s, began_at=clock.monotonic())
         self._paired = asyncio.Event()
@@ -76,7 +75,7 @@ class Scheduler:
             self._paired.clear()
             self._schedule.paired()
             await self._adopt()
-        self._schedule.sees(await asyncio.to_thread(signature, self._local.path), now=self._clock.monotonic())
+        self._schedule.sees(await self._home.signature(), now=self._clock.monotonic())
         if self._backups.unprotected:
             await self._try(self._custody.enter_late, "backup.still_unprotected")
         if self._backups.tenure is None:
@@ -99,8 +98,8 @@ class Scheduler:
 
     async def _adopt(self) -> None:
         try:
-            await asyncio.to_thread(self._local.adopt)
-        except (OSError, DataDirUnusable) as error:
+            await self._home.adopt()
+        except (OSError, DataDirUnusable, StoreError) as error:
             log.warning("backup.pairing_not_noted", error=str(error))
 
     async def _pause(self) -> None:
@@ -117,19 +116,5 @@ class Scheduler:
     async def _try(self, entering: Callable[[], Awaitable[None]], event: str) -> None:
         try:
             await entering()
-        except (BackupError, StoreTooNew, DataDirUnusable, OSError) as error:
+        except (BackupError, StoreError, DataDirUnusable, OSError) as error:
             log.warning(event, error=str(error))
-
-
-def signature(session: Path) -> Signature:
-    """What changes when the session's file or its log is written; never opens them. An empty log is as good
-    as none: reading makes one."""
-    found = []
-    for path in (session, session.with_name(session.name + "-wal")):
-        try:
-            stat = path.stat()
-        except FileNotFoundError:
-            found.append((0, 0))
-        else:
-            found.append((stat.st_size, stat.st_mtime_ns if stat.st_size else 0))
-    return tuple(found)

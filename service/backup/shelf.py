@@ -6,7 +6,7 @@ epoch still writes.
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,9 @@ from service.errors import (
 )
 
 log = structlog.get_logger(__name__)
+
+
+Show = Callable[[Path], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +119,16 @@ class Shelf:
             ) from refused
         return Fetched(manifest, facts, known)
 
-    async def verify(self, sequence: int | None = None) -> Verified:
-        """Fetch a backup, the newest unless told, and check it as a restore would. Raises as `fetch`."""
+    async def verify(self, sequence: int | None = None, *, show: Show | None = None) -> Verified:
+        """Fetch a backup, the newest unless told, and check it as a restore would; `show` gets the file while
+        it is there. Raises as `fetch`."""
         began = self._clock.monotonic()
         try:
             async with self.scratch.file() as target:
                 number = sequence or await self._newest()
                 fetched = await self.fetch(number, target)
+                if show is not None:
+                    await show(target)
             at = self._clock.now()
             await self._note_verified(number, at=at)
         except BaseException as error:
@@ -148,11 +154,11 @@ class Shelf:
 
     # --- one more -----------------------------------------------------------------------------------
 
-    async def learn(self) -> None:
+    async def learn(self, *, show: Show) -> None:
         """Find out what the newest backup holds, so that the next one stores only what is new."""
         if self._known is None:
             try:
-                await self.verify()
+                await self.verify(show=show)
             except (BackupMissing, BackupUnreadable) as error:
                 log.info("backup.stored_whole", why=str(error))
 

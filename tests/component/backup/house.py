@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from service.backup.backups import Backups
 from service.backup.custody import Custody, Hurdle
+from service.backup.home import FileHome
 from service.backup.keys import Keys
 from service.backup.local import Local
 from service.backup.metrics import BackupMetrics
@@ -62,10 +63,10 @@ class House:
             metrics=metrics,
         )
         self.local = Local(self.file)
+        home = FileHome(self.file)
         self.backups = Backups(
             shelf=self.shelf,
-            local=self.local,
-            session=self.file,
+            home=home,
             place="a test",
             clock=clock,
             metrics=metrics,
@@ -74,15 +75,14 @@ class House:
         self.custody = Custody(
             shelf=self.shelf,
             backups=self.backups,
-            local=self.local,
-            session=self.file,
+            home=home,
             fenced=fenced,
             clock=clock,
             metrics=metrics,
             tracer=tracer,
         )
         self.scheduler = Scheduler(
-            backups=self.backups, custody=self.custody, local=self.local, interval_s=1800, clock=clock
+            backups=self.backups, custody=self.custody, home=home, interval_s=1800, clock=clock
         )
         self.hurdles: list[Hurdle] = []
         self.taking_over: asyncio.Task[None] | None = None
