@@ -35,7 +35,9 @@ SECTIONS: dict[str, Section] = {
     "depth": lambda folder, places, given: depth.measure(
         folder, places, deep=given.deep, rounds=2 * given.rounds + 1
     ),
-    "backup": lambda folder, _, given: backup.measure(folder, size_mb=given.session_mb, rounds=given.rounds),
+    "backup": lambda folder, places, given: backup.measure(
+        folder, places, size_mb=given.session_mb, rounds=given.rounds
+    ),
 }
 
 

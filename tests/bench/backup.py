@@ -25,11 +25,14 @@ from service.backup.compression import pack
 from service.backup.keys import CHUNK_ID_BYTES, NONCE_BYTES, Key, Keys
 from service.backup.manifests import unseal_manifest
 from service.backup.snapshot import take_snapshot
+from tests.bench import full_copies
 from tests.bench.figures import mb
+from tests.bench.stores import Places
 from tests.unit.backup.sessions import DEVICE, Session
 
 ACTIVE: Final = 50
 CHANGED: Final = 0.01
+WRITER_ROUNDS: Final = 5
 SEALED_BYTES: Final = NONCE_BYTES + 17  # format, nonce and tag around a piece
 
 MEANING: Final = {
@@ -46,6 +49,9 @@ MEANING: Final = {
     "restore_ms": "median time from sealed bytes to a file on the disk, proven; goal: at most 3000",
     "writes": "commits of another process, for equal times alone and beside backups that follow each other: "
     "how many, median and longest in ms; goal: the longest beside no more than 50 above the longest alone",
+    "writer_delay_max_ms": "the longest commit while one backup was made, and in as long a time without: "
+    "median and maximum over the rounds; goal: at most 50 beside",
+    "in_postgres": "the same backups in a database, beside full copies there, in turn",
 }
 
 WRITER: Final = """
@@ -61,19 +67,20 @@ while True:
 T = TypeVar("T")
 
 
-async def measure(folder: Path, *, size_mb: int, rounds: int) -> dict[str, Any]:
+async def measure(folder: Path, places: Places, *, size_mb: int, rounds: int) -> dict[str, Any]:
     """All figures of this benchmark."""
-    return await asyncio.to_thread(_measure, folder, size_mb, rounds)
-
-
-def _measure(folder: Path, size_mb: int, rounds: int) -> dict[str, Any]:
-    session = Session(folder / "session.db").make(size_bytes=size_mb * 1_000_000)
-    figures: dict[str, Any] = {"meaning": MEANING, "session_mb": mb(session.path.stat().st_size)}
+    path = folder / "session.db"
+    session = await asyncio.to_thread(lambda: Session(path).make(size_bytes=size_mb * 1_000_000))
+    figures: dict[str, Any] = {"meaning": MEANING, "session_mb": mb(path.stat().st_size)}
     bench = _Bench(folder, session)
-    return figures | bench.cost(rounds) | {"writes": _writes(bench, session.path, 2 * rounds)}
+    figures |= await asyncio.to_thread(bench.cost, rounds)
+    figures |= await asyncio.to_thread(_writes, bench, path, WRITER_ROUNDS * rounds)
+    url = (await places.new("postgres")).where
+    figures["in_postgres"] = await full_copies.measure(folder, url, session, live=bench.live, rounds=rounds)
+    return figures
 
 
-def _writes(bench: "_Bench", session: Path, backups: int) -> dict[str, dict[str, float]]:
+def _writes(bench: "_Bench", session: Path, backups: int) -> dict[str, Any]:
     """Alone and beside backups, in turn and for equal times."""
     spans: dict[str, list[tuple[float, float]]] = {"alone": [], "beside": []}
     with tempfile.TemporaryFile("w+") as output:
@@ -90,15 +97,18 @@ def _writes(bench: "_Bench", session: Path, backups: int) -> dict[str, dict[str,
         written = [
             (float(at), float(took)) for at, took in (line.split() for line in output.read().splitlines())
         ]
-    figures = {}
+    figures, longest = {}, {}
     for kind, within in spans.items():
-        took = [ms for at, ms in written if any(begun <= at < ended for begun, ended in within)]
+        rounds = [[ms for at, ms in written if begun <= at < ended] for begun, ended in within]
+        took = [ms for each in rounds for ms in each]
         figures[kind] = {
             "commits": len(took),
             "median": round(statistics.median(took), 2),
             "longest": round(max(took), 1),
         }
-    return figures
+        maxima = [max(each) for each in rounds if each]
+        longest[kind] = {"median": round(statistics.median(maxima), 1), "max": round(max(maxima), 1)}
+    return {"writes": figures, "writer_delay_max_ms": longest | {"rounds": backups}}
 
 
 def _pieces(kind: str, before: bytes, after: bytes) -> dict[str, float]:
@@ -143,7 +153,7 @@ class _Bench:
         pieces, touched = {}, 0.0
         for turn in range(rounds):
             vacuumed = self._vacuumed("before")
-            self._session.live(active=ACTIVE, messages=self._messages())
+            self.live()
             cost, latest = self.backup("second")
             stored.append(cost)
             if turn == 0:
@@ -192,6 +202,10 @@ class _Bench:
         cost, prepared = self._timed("seal", seal)
         self._known = prepared.known
         return cost, prepared
+
+    def live(self) -> None:
+        """1 % of the rows change or come."""
+        self._session.live(active=ACTIVE, messages=self._messages())
 
     def _restore(self, prepared: Prepared) -> None:
         target = self._folder / "restored.db"
