@@ -108,7 +108,7 @@ class OtlpReceiver:
         application = web.Application(client_max_size=MAX_BODY)
         application.router.add_post("/v1/traces", self._take_traces)
         application.router.add_post("/v1/metrics", self._take_metrics)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)  # 0 is for ever
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()
         self._port = self._runner.addresses[0][1]

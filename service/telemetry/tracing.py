@@ -6,12 +6,17 @@ SDK reads itself.
 
 import os
 import uuid
+from typing import Final
 
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import service
+from service.telemetry.sampling import OneWay
+
+HEROKU: Final = {"HEROKU_APP_ID": "heroku.app.id", "HEROKU_SLUG_COMMIT": "heroku.release.commit"}
+"""Variables of Heroku's dyno metadata, as the semantic conventions for Heroku name them."""
 
 
 def resource_of(account: str) -> Resource:
@@ -22,6 +27,7 @@ def resource_of(account: str) -> Resource:
             "service.version": service.__version__,
             "service.instance.id": os.environ.get("HEROKU_DYNO_ID", str(uuid.uuid4())),
             "whatsapp.account": account,
+            **{key: os.environ[name] for name, key in HEROKU.items() if os.environ.get(name)},
         }
     )
     # merged last, so that OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME win over our defaults
@@ -37,5 +43,6 @@ def build_provider(resource: Resource, spans: SpanProcessor | None) -> TracerPro
     if spans is None:
         return TracerProvider(resource=resource, sampler=ALWAYS_OFF, shutdown_on_exit=False)
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.sampler = OneWay(provider.sampler)
     provider.add_span_processor(spans)
     return provider

@@ -136,6 +136,8 @@ class _Points:
 
     def _counters(self, samples: Iterable[Sample]) -> Iterator[otlp.NumberDataPoint]:
         for sample in samples:
+            if not sample.name.endswith("_total"):
+                continue  # when the series began, where a registry still tells that
             series = _series(sample.name, sample.labels)
             before = self._known.counters.get(series)
             if not self._delta:

@@ -1,0 +1,27 @@
+"""Work inside a span."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry.trace import Span, Status, StatusCode, use_span
+
+
+@contextmanager
+def within(span: Span) -> Iterator[Span]:
+    """The span is the current one, and ends with the block.
+
+    An error that leaves the block is told by its class alone: its words, which OpenTelemetry would record,
+    may quote what somebody wrote.
+    """
+    with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+        try:
+            yield span
+        except Exception as error:
+            failed(span, type(error).__name__)
+            raise
+
+
+def failed(span: Span, error_type: str) -> None:
+    """The span's work failed; `error_type` is one of a closed set, or a class of errors."""
+    span.set_attribute("error.type", error_type)
+    span.set_status(Status(StatusCode.ERROR))
