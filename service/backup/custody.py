@@ -83,10 +83,18 @@ class Custody:
         self._fence = 0
 
     async def clear_the_way(self) -> None:
-        """Before anything runs: remove leftovers, and move a damaged session aside. Raises BackupError."""
+        """Before anything runs: remove leftovers, and move a damaged session aside; of one that lost its last
+        transactions the ratchets go. Raises BackupError, DataDirUnusable."""
         await self._shelf.scratch.clear()
-        if not self._home.shared and await self._home.look() is Found.DAMAGED:
+        if self._home.shared:
+            return
+        behind = await self._home.behind()
+        found = await self._home.look()
+        if found is Found.DAMAGED:
             await self._set_aside("bad")
+        elif found is Found.DEVICE and behind:
+            log.error("backup.session_behind")
+            await self._renew()
 
     async def admit(self, fence: int, tell: Tell) -> None:
         """Return when the session may connect; `tell` hears what keeps it from that, at each change."""

@@ -21,6 +21,10 @@ class Home(Protocol):
         """To be called under each lease, of that number, before anything else. Whether the session was put
         back to an earlier state, behind our back, since it was last taken over."""
 
+    async def behind(self) -> bool:
+        """Whether the session lost transactions that were committed; it has another identity then. To be
+        asked before anything opens it. Raises BackupError, DataDirUnusable."""
+
     async def look(self) -> Found:
         """What there is. Raises BackupError when that cannot be found out now."""
 
@@ -81,6 +85,10 @@ class FileHome:
     async def open(self, fence: int) -> bool:  # noqa: ARG002
         """Nobody puts a file back behind our back without losing the notes beside it."""
         return False
+
+    async def behind(self) -> bool:
+        """As Local.behind."""
+        return await asyncio.to_thread(self._local.behind)
 
     async def look(self) -> Found:
         """As Local.look."""

@@ -53,6 +53,10 @@ class PostgresHome:
         log.info("session.opened", store="postgres", fence=fence, sessions_dropped=dropped)
         return self._session.undone
 
+    async def behind(self) -> bool:
+        """What a server loses of its own log, `open` finds out."""
+        return False
+
     async def look(self) -> Found:
         """Whether all that version's tables are there, and PostgreSQL can read them."""
         async with self._session.connected() as base:

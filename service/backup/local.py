@@ -12,7 +12,8 @@ import msgspec
 
 from service.backup.archive import put_in_place
 from service.backup.snapshot import open_to_read, sqlite_errors
-from service.errors import SnapshotRefused
+from service.backup.wal import behind
+from service.errors import BackupError, SnapshotRefused
 
 KEPT_ASIDE: Final = 3
 
@@ -74,6 +75,17 @@ class Local:
     def path(self) -> Path:
         """Of the session."""
         return self._path
+
+    def behind(self) -> bool:
+        """Whether the session lost transactions that were committed; it is no longer the one that is named
+        so, and gets another identity. To be asked before anything opens it. Raises BackupError."""
+        try:
+            found = behind(self._path)
+            if found:
+                self._session.renew_identity()
+        except OSError as error:
+            raise BackupError(f"{self._path}: {error.strerror}") from error
+        return found
 
     def look(self) -> Found:
         """What there is. Raises BackupError when that cannot be found out now."""

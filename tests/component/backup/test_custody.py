@@ -171,6 +171,30 @@ async def test_after_a_kill_the_session_on_the_disk_is_used_as_it_is(house: Buil
     assert read(again.path, "SELECT count(*) FROM whatsmeow_message_secrets") == 400
 
 
+@pytest.mark.parametrize("left", ["cut", "gone"])
+async def test_a_session_that_lost_its_last_transactions_goes_on_anew(house: Build, left: str) -> None:
+    first = house()
+    await first.takes_over(1)
+    session = first.pairs()
+    await first.backups.back_up(Cause.PAIRED)
+    identity = first.file.identity()
+    with closing(sqlite3.connect(first.path)) as database:
+        database.execute("SELECT count(*) FROM whatsmeow_device").fetchone()
+        session.live(messages=100)
+        on_disk = {path: path.read_bytes() for path in first.folder.glob("session.db*")}
+    for path, data in on_disk.items():
+        if not path.name.endswith("-wal"):
+            path.write_bytes(data)
+        elif left == "cut":
+            path.write_bytes(data[: len(data) // 2])
+    again = house()
+    await again.takes_over(2)
+    assert read(again.path, "SELECT jid FROM whatsmeow_device") == DEVICE
+    assert peers_known(again.path) == 0
+    assert again.file.identity() != identity, "what was sent last cannot be looked up"
+    assert again.counted("sessions_dropped_total") == 12
+
+
 async def test_a_session_that_another_process_used_since_gives_way_to_its_backup(house: Build) -> None:
     first, second = house("first"), house("second")
     await stopped(first)

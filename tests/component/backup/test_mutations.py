@@ -201,8 +201,9 @@ def _here(history: History, path: Path) -> str:
         return "used, unharmed"
     if here == without_ratchets(history.left):
         return "used anew"
-    if here == history.kept[5]:
-        return "used, an older state"
+    assert here != history.kept[5], "an earlier state is not used with its ratchets"
+    if here == without_ratchets(history.kept[5]):
+        return "an older state, used anew"
     return "used, with damage inside of a value"
 
 
