@@ -4,7 +4,7 @@ from typing import Final
 
 from dashboards.frame import Board, Row
 from dashboards.panels import YES_NO, Look, bars, lines, said, tile, timeline
-from dashboards.queries import Query, age, during, events, of, quantiles, rate, ratio, total
+from dashboards.queries import Query, age, during, events, occurred, of, quantiles, rate, ratio, total
 
 BY: Final = "{{instance}} {{account}}"
 
@@ -102,13 +102,13 @@ LOSSES: Final = Row(
         bars(
             "Lost connections",
             "Usable connections that were lost, by reason (docs/reconnect.md explains each).",
-            Query(events("whatsapp_disconnects_total", by=("reason",)), "{{reason}}"),
+            Query(occurred("whatsapp_disconnects_total", by=("reason",)), "{{reason}}"),
             runbook="WhatsAppReconnectStorm",
         ),
         bars(
             "Engines given up",
             "Processes that run WhatsApp that were given up or lost, by reason.",
-            Query(events("whatsapp_engine_recycles_total", by=("reason",)), "{{reason}}"),
+            Query(occurred("whatsapp_engine_recycles_total", by=("reason",)), "{{reason}}"),
             runbook="WhatsAppEngineCrashLoop",
         ),
         lines(
@@ -243,12 +243,15 @@ PHONE: Final = Row(
             Query(events("whatsapp_presence_announcements_total", by=("result",)), "{{result}}"),
             width=6,
         ),
-        lines(
-            "Since presence was announced",
-            "Time since WhatsApp was last told that this device is in use.",
-            "s",
-            Query(age(of("whatsapp_presence_last_announced_timestamp_seconds")), BY),
+        tile(
+            "Shown as in use",
+            "How often WhatsApp was told, in the time that is shown, that this device is in use: once a day. "
+            "A device that never is may be unlinked.",
+            "short",
+            during("whatsapp_presence_announcements_total", 'result="shown"'),
+            decimals=0,
             width=6,
+            height=8,
         ),
         bars(
             "Keeping awake",
@@ -259,7 +262,7 @@ PHONE: Final = Row(
         bars(
             "Changes of state",
             "Changes of the connection's state, by the new state.",
-            Query(events("whatsapp_connection_transitions_total", by=("state",)), "{{state}}"),
+            Query(occurred("whatsapp_connection_transitions_total", by=("state",)), "{{state}}"),
             width=12,
         ),
         lines(

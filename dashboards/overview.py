@@ -15,7 +15,7 @@ from dashboards.panels import (
     tile,
     timeline,
 )
-from dashboards.queries import Query, age, during, events, of, quantiles, rate, ratio, total
+from dashboards.queries import Query, age, during, events, occurred, of, quantiles, rate, ratio, total
 from dashboards.states import ADVICE, TITLES
 
 DAY: Final = 86_400
@@ -209,7 +209,7 @@ CONNECTION: Final = Row(
         bars(
             "Lost connections",
             "Usable connections that were lost, by reason. Each bar is one step of time.",
-            Query(events("whatsapp_disconnects_total", by=("reason",)), "{{reason}}"),
+            Query(occurred("whatsapp_disconnects_total", by=("reason",)), "{{reason}}"),
             width=6,
             runbook="WhatsAppReconnectStorm",
         ),
@@ -292,7 +292,7 @@ SENT: Final = Row(
             "Attempts that failed",
             "Attempts that WhatsApp did not take, by reason; retried ones are in it.",
             Query(
-                events("whatsapp_queue_attempts_total", 'result!="sent"', by=("result", "reason")),
+                occurred("whatsapp_queue_attempts_total", 'result!="sent"', by=("result", "reason")),
                 "{{result}}: {{reason}}",
             ),
             runbook="WhatsAppSendsFail",

@@ -41,11 +41,16 @@ def rate(metric: str, *matchers: str, by: tuple[str, ...] = WHO) -> str:
 
 
 def events(metric: str, *matchers: str, by: tuple[str, ...] = WHO) -> str:
-    """How often a rare thing happened in each step; steps in which it did not are left out.
+    """How often a rare thing happened in each step of time.
 
     `increase` extrapolates to the edges of its window, hence the rounding.
     """
-    return f"round({_sum(by)} (increase({of(metric, *matchers)}[{WINDOW}]))) > 0"
+    return f"round({_sum(by)} (increase({of(metric, *matchers)}[{WINDOW}])))"
+
+
+def occurred(metric: str, *matchers: str, by: tuple[str, ...]) -> str:
+    """Like `events`, for kinds of which there are too many to show those that did not happen."""
+    return f"{events(metric, *matchers, by=by)} > 0"
 
 
 def during(metric: str, *matchers: str, by: tuple[str, ...] = WHO, span: str = "$__range") -> str:

@@ -5,7 +5,19 @@ from typing import Final
 from dashboards.frame import Board, Row
 from dashboards.overview import GAVE_UP, ON_TIME
 from dashboards.panels import Look, bars, heat, lines, said, tile, timeline
-from dashboards.queries import WINDOW, Query, age, during, events, of, quantile, quantiles, rate, total
+from dashboards.queries import (
+    WINDOW,
+    Query,
+    age,
+    during,
+    events,
+    occurred,
+    of,
+    quantile,
+    quantiles,
+    rate,
+    total,
+)
 
 BY: Final = "{{instance}} {{account}}"
 OBJECTIVE: Final = 0.99
@@ -209,7 +221,7 @@ ATTEMPTS: Final = Row(
             "Why attempts failed",
             "Attempts that WhatsApp did not take, by result and reason.",
             Query(
-                events("whatsapp_queue_attempts_total", 'result!="sent"', by=("result", "reason")),
+                occurred("whatsapp_queue_attempts_total", 'result!="sent"', by=("result", "reason")),
                 "{{result}}: {{reason}}",
             ),
             runbook="WhatsAppSendsFail",

@@ -4,7 +4,20 @@ from typing import Final
 
 from dashboards.frame import Board, Row
 from dashboards.panels import YES_NO, Column, bars, lines, rows, said, tile
-from dashboards.queries import WINDOW, Query, age, during, events, of, quantile, quantiles, rate, ratio, total
+from dashboards.queries import (
+    WINDOW,
+    Query,
+    age,
+    during,
+    events,
+    occurred,
+    of,
+    quantile,
+    quantiles,
+    rate,
+    ratio,
+    total,
+)
 
 BY: Final = "{{instance}} {{account}}"
 
@@ -146,7 +159,7 @@ ENGINE: Final = Row(
             "Commands that failed",
             "Commands to the engine that did not succeed, by command and result.",
             Query(
-                events("whatsapp_engine_commands_total", 'result!="ok"', by=("command", "result")),
+                occurred("whatsapp_engine_commands_total", 'result!="ok"', by=("command", "result")),
                 "{{command}}: {{result}}",
             ),
         ),
