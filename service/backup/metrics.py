@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
-from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.backup.model import Cause, Refusal, RestoreKind
 from service.backup.report import Finding, Outcome, Restored
+from service.telemetry.exemplar import exemplar
 
 DURATION_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
@@ -102,7 +102,7 @@ class BackupMetrics:
         """A backup ended."""
         self._runs.labels(self._account, cause.value, outcome.value).inc()
         if outcome.success:
-            self._run_seconds.observe(seconds, exemplar=_exemplar())
+            self._run_seconds.observe(seconds, exemplar())
 
     def cost(self, *, read_bytes: int, stored_bytes: int, saved_bytes: int) -> None:
         """A backup was kept."""
@@ -123,7 +123,7 @@ class BackupMetrics:
     def restored(self, restored: Restored, *, at: float) -> None:
         """A session was brought back and is in use now."""
         self._restores.labels(self._account, restored.kind.value).inc()
-        self._restore_seconds.observe(restored.took_s, exemplar=_exemplar())
+        self._restore_seconds.observe(restored.took_s, exemplar())
         self.last_restore.set(at)
 
     def dropped(self, sessions: int) -> None:
@@ -156,13 +156,3 @@ class BackupMetrics:
         return Histogram(name, text, ["account"], buckets=DURATION_BUCKETS, registry=self._registry).labels(
             self._account
         )
-
-
-def _exemplar() -> dict[str, str] | None:
-    context = trace.get_current_span().get_span_context()
-    if not (context.is_valid and context.trace_flags.sampled):
-        return None
-    return {
-        "trace_id": trace.format_trace_id(context.trace_id),
-        "span_id": trace.format_span_id(context.span_id),
-    }

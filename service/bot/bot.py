@@ -13,7 +13,7 @@ from itertools import count
 from typing import Final
 
 import structlog
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Span, SpanKind, Tracer
 
 from service.bot.metrics import OTHER, BotMetrics, CommandResult
 from service.bot.router import Command, Context, Router, Say
@@ -23,7 +23,9 @@ from service.engine.protocol import MessageReceived
 from service.errors import BeaconError
 from service.queue.address import GROUP_SERVER, LID_SERVER, USER_SERVER, parse_chat
 from service.queue.model import Enqueued, NewMessage
+from service.telemetry.exemplar import exemplar
 from service.telemetry.pseudonym import Pseudonyms
+from service.telemetry.within import failed, within
 
 log = structlog.get_logger(__name__)
 
@@ -105,7 +107,7 @@ class Bot:
         label = command.name if command else OTHER
         place = "group" if request.message.is_group else "direct"
         started = self._clock.monotonic()
-        with self._tracer.start_as_current_span(
+        inbound = self._tracer.start_span(
             "process inbound",
             kind=SpanKind.CONSUMER,
             attributes={
@@ -115,14 +117,15 @@ class Bot:
                 "messaging.destination.template": place,
                 "beacon.bot.command": label,
             },
-        ) as span:
+        )
+        with within(inbound) as span:
             result = await self._perform(command, request, span)
             took_s = self._clock.monotonic() - started
             log.info(
                 "command.ended", command=label, result=result.value, place=place, took_s=round(took_s, 4)
             )
-        self._metrics.results[label, result].inc()
-        self._metrics.seconds[label].observe(took_s)
+            self._metrics.results[label, result].inc()
+            self._metrics.seconds[label].observe(took_s, exemplar())
 
     async def _perform(self, command: Command | None, request: _Request, span: Span) -> CommandResult:
         context = self._context(request)
@@ -202,7 +205,6 @@ def _being_cancelled() -> bool:
 def _record(error: BaseException, command: Command, span: Span) -> None:
     """Where it was raised and as what. Never its own words: they may quote what somebody wrote."""
     kind = type(error).__qualname__
-    span.set_status(Status(StatusCode.ERROR))
-    span.set_attribute("error.type", kind)
+    failed(span, kind)
     frames = "".join(traceback.format_tb(error.__traceback__))
     log.error("command.failed", command=command.name, error_type=kind, frames=frames)

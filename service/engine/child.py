@@ -22,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NoReturn
 
+from service.engine.lines import log_to_stderr
 from service.engine.protocol import PROTOCOL_VERSION, Hello
 from service.errors import FrameError
 
@@ -65,7 +66,7 @@ class Faults:
 def main(argv: Sequence[str] | None = None, prepare: Callable[[], None] | None = None) -> NoReturn:
     """Run an engine; never returns. `prepare` is called when neonize is loaded, before the first frame."""
     faulthandler.enable()
-    _log_to_stderr()
+    log_to_stderr()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to judge
     arguments = _parse(argv)
     end = socket.socket(fileno=arguments.fd)
@@ -87,23 +88,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--fd", type=int, required=True, help="descriptor of the socket to the parent")
     parser.add_argument("--heartbeat", type=float, default=5.0, help="seconds between heartbeats")
     return parser.parse_args(argv)
-
-
-class _OneLine(logging.Formatter):
-    """LEVEL:logger:message with newlines of the message escaped, so that the parent can tell lines apart;
-    a traceback follows as Python prints it."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        message = record.message.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-        return f"{record.levelname}:{record.name}:{message}"
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine())
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
 
 
 def _die_with_parent(end: socket.socket) -> None:

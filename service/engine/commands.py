@@ -8,6 +8,7 @@ from service.clock import Clock
 from service.engine.metrics import CommandKind, CommandResult, EngineMetrics
 from service.engine.protocol import AnyCommand, AnyReply, Refused, encode
 from service.errors import EngineGone, EngineTimeout, FrameError
+from service.telemetry.exemplar import exemplar_of
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class Commands:
         finally:
             self._metrics.commands[kind, result].inc()
             took_s = self._clock.monotonic() - began
-            self._metrics.command_seconds[kind].observe(took_s, _exemplar(traceparent))
+            self._metrics.command_seconds[kind].observe(took_s, exemplar_of(traceparent))
         return reply
 
     def resolve(self, reply: AnyReply) -> None:
@@ -91,11 +92,3 @@ class Commands:
             if not pending.answer.done():
                 pending.answer.set_exception(EngineGone(sentence))
         self._pending.clear()
-
-
-def _exemplar(traceparent: str | None) -> dict[str, str] | None:
-    """The ids in a W3C traceparent, `00-<trace id>-<span id>-<flags>`."""
-    parts = (traceparent or "").split("-")
-    if len(parts) != 4 or len(parts[1]) != 32 or len(parts[2]) != 16:
-        return None
-    return {"trace_id": parts[1], "span_id": parts[2]}

@@ -15,7 +15,9 @@ from service.engine.redact import redact
 MAX_LINE_BYTES: Final = 8192
 MAX_TRACEBACK_LINES: Final = 400
 
-_LOGGED: Final = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL):([\w.-]*):(.*)", re.DOTALL)
+_LOGGED: Final = re.compile(
+    r"(DEBUG|INFO|WARNING|ERROR|CRITICAL):([\w.-]*)(?:\[(00(?:-[0-9a-f]+){3})\])?:(.*)", re.DOTALL
+)
 _GO: Final = re.compile(r"panic: |fatal error: |unexpected fault address |SIG[A-Z]+: ")
 _FAULT: Final = re.compile(r"Fatal Python error: ")
 _PYTHON: Final = re.compile(r"(\s*\+ Exception Group )?Traceback \(most recent call last\):")
@@ -39,11 +41,13 @@ class TracebackKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line, with the level and logger that it names or ones that fit."""
+    """A line, with the level and logger that it names or ones that fit, and the W3C traceparent of the send
+    under way when it was written."""
 
     level: str
     logger: str
     text: str
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ class Transcript:
             self._open(TracebackKind.PYTHON, text)
             self._group = start[1] is not None
         elif logged := _LOGGED.fullmatch(text):
-            yield Line(logged[1].lower(), logged[2], redact(logged[3]))
+            yield Line(logged[1].lower(), logged[2], redact(logged[4]), logged[3])
         elif text.strip():
             yield Line("debug" if text in _CHATTER else "info", "", redact(text))
 

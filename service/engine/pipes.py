@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from typing import Final
 
 import structlog
+from opentelemetry import trace
 
 from service.clock import Clock
 from service.engine.metrics import EngineMetrics
 from service.engine.output import Line, Stream, Traceback, Transcript
+from service.telemetry.exemplar import span_of
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +78,8 @@ class Pipes(asyncio.SubprocessProtocol):
             return
         self._logged += 1
         level = logging.getLevelNamesMapping()[line.level.upper()]
-        log.log(level, "engine.output", stream=stream.value, source=line.logger, text=line.text)
+        with trace.use_span(span_of(line.traceparent)):
+            log.log(level, "engine.output", stream=stream.value, source=line.logger, text=line.text)
 
     def _write_traceback(self, stream: Stream, traceback: Traceback) -> None:
         self.traceback = traceback

@@ -249,6 +249,7 @@ class EngineProcess:
                 file=None if file is None else str(file),
                 secret=secret,
                 behind=behind,
+                traceparent=traceparent,
             ),
             deadline_s=deadline_s,
             traceparent=traceparent,

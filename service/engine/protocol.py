@@ -67,7 +67,7 @@ class Send(Command, frozen=True, tag="send"):
     `file` is the path of the bytes that the content's file names. `secret` is the 32-byte messageSecret
     that makes the send findable in whatsmeow's store. `token` is the sender's own number for it; `behind`
     is the token of an earlier Send to the same chat: if that one did not succeed, this one is not begun
-    and is refused with `Refusal.SKIPPED`.
+    and is refused with `Refusal.SKIPPED`. `traceparent` (W3C) names the span that waits for it.
     """
 
     token: int
@@ -76,6 +76,7 @@ class Send(Command, frozen=True, tag="send"):
     secret: bytes
     file: str | None = None
     behind: int | None = None
+    traceparent: str | None = None
 
 
 class SendPresence(Command, frozen=True, tag="presence"):

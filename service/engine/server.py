@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import psutil
 
 from service.engine.content import AnyContent
+from service.engine.lines import sending
 from service.engine.notebook import Acknowledged, Notebook
 from service.engine.outgoing import Outgoing
 from service.engine.protocol import (
@@ -196,8 +197,13 @@ class Server:
             began = time.monotonic()
             try:
                 file = None if command.file is None else Path(command.file)
-                message_id, at = await self._client.send(command.chat, command.content, file, command.secret)
+                with sending(command.traceparent):
+                    message_id, at = await self._client.send(
+                        command.chat, command.content, file, command.secret
+                    )
             except EngineRefused as refused:
+                with sending(command.traceparent):
+                    log.warning("a message was not sent, after %.3f s", time.monotonic() - began)
                 self._refuse(command, Refusal.FAILED, refused.text)
                 return
             took_s = time.monotonic() - began

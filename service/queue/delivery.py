@@ -6,7 +6,6 @@ from random import Random
 from typing import Final, Protocol
 
 import structlog
-from opentelemetry import trace
 from opentelemetry.trace import Tracer
 
 from service.clock import Clock
@@ -21,6 +20,7 @@ from service.queue.metrics import QueueMetrics
 from service.queue.model import Message, SendResult
 from service.queue.outcome import Outcome, Postponed, PostponeReason
 from service.queue.pace.contract import Pacer
+from service.telemetry.within import failed, within
 
 log = structlog.get_logger(__name__)
 
@@ -128,7 +128,7 @@ class Delivery:
         claim, message = flight.claim, flight.claim.message
         before = self._flights.before(flight)
         self._metrics.handed(waited_s=self._clock.now() - message.due_at)
-        with trace.use_span(spans.send(self._tracer, message), end_on_exit=True) as span:
+        with within(spans.send(self._tracer, message)) as span:
             flight.handed.set()
             try:
                 answer = await self._send(
@@ -147,7 +147,7 @@ class Delivery:
             else:
                 outcome = outcomes.judge(answer)
             if outcome.result is not SendResult.SENT:
-                spans.failed(span, outcome.rule.name)
+                failed(span, outcome.rule.name)
         return outcome
 
     def _not_ready(self, message: Message, reason: PostponeReason, error: Exception) -> Postponed:

@@ -13,7 +13,6 @@ from secrets import token_hex
 from typing import Final
 
 import structlog
-from opentelemetry import trace
 from opentelemetry.trace import Tracer
 
 from service.clock import Clock
@@ -35,6 +34,7 @@ from service.queue.settlement import Settlement
 from service.queue.store import QueueStore
 from service.queue.unknowns import Unknowns, worker_name
 from service.telemetry.pseudonym import Pseudonyms
+from service.telemetry.within import failed, within
 
 log = structlog.get_logger(__name__)
 
@@ -323,7 +323,7 @@ class Dispatcher:
     # --- one message ------------------------------------------------------------------------------
 
     async def _deliver(self, flight: Flight) -> None:
-        with trace.use_span(spans.process(self._tracer, flight.claim.message), end_on_exit=True) as span:
+        with within(spans.process(self._tracer, flight.claim.message)) as span:
             started = self._clock.monotonic()
             outcome = await self._delivery.attempt(flight)
             took_s = self._clock.monotonic() - started
@@ -337,7 +337,7 @@ class Dispatcher:
             if isinstance(outcome, Outcome) and result is not None:
                 self._metrics.attempted(result, outcome.rule, took_s=took_s)
                 if result is not SendResult.SENT:
-                    spans.failed(span, outcome.rule.name)
+                    failed(span, outcome.rule.name)
 
     async def _claim_or_wake(self) -> None:
         if not await self._claim_next():

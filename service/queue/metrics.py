@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.engine.protocol import ReceiptKind
 from service.queue.model import LIVE, Message, Moves, SendResult, State
 from service.queue.outcome import ALL_RULES, PostponeReason, Rule, results_of
+from service.telemetry.exemplar import exemplar
 
 RESTING: Final = tuple(state for state in State if state not in LIVE)
 """States that a message reaches and stays in, or leaves only for a better one."""
@@ -259,7 +259,7 @@ class QueueMetrics:
 
     def store_seconds(self, operation: StoreOperation, seconds: float) -> None:
         """A store operation ended, well or not."""
-        self._store[operation].observe(seconds)
+        self._store[operation].observe(seconds, exemplar())
 
     def store_error(self, reason: StoreErrorReason) -> None:
         """A store operation failed."""
@@ -273,13 +273,13 @@ class QueueMetrics:
 
     def handed(self, *, waited_s: float) -> None:
         """A message was handed to the engine."""
-        self._wait.observe(max(0.0, waited_s), _exemplar())
+        self._wait.observe(max(0.0, waited_s), exemplar())
 
     def attempted(self, result: SendResult, rule: Rule, *, took_s: float) -> None:
         """An attempt ended by this rule. The time of one that never left says nothing and is not observed."""
         self._attempts[result, rule.name].inc()
         if result is not SendResult.NOT_CONNECTED:
-            self._send.observe(took_s, _exemplar())
+            self._send.observe(took_s, exemplar())
 
     def postponed(self, reason: PostponeReason) -> None:
         """A claimed message was put back without an attempt."""
@@ -290,11 +290,11 @@ class QueueMetrics:
         is not observed: the first was."""
         if message.resends == 0:
             since = message.due_at if message.attempts <= 1 else message.accepted_at
-            self._sent.observe(max(0.0, now - max(since, message.accepted_at)), _exemplar())
+            self._sent.observe(max(0.0, now - max(since, message.accepted_at)), exemplar())
 
     def delivered(self, seconds: float) -> None:
         """A message arrived that many seconds after it was accepted."""
-        self._delivery.observe(max(0.0, seconds), _exemplar())
+        self._delivery.observe(max(0.0, seconds), exemplar())
 
     def receipt(self, kind: ReceiptKind) -> None:
         """A receipt came."""
@@ -319,10 +319,3 @@ class QueueMetrics:
     def beat(self, now: float) -> None:
         """The dispatcher is alive at this time, Unix seconds."""
         self._heartbeat.set(now)
-
-
-def _exemplar() -> dict[str, str] | None:
-    context = trace.get_current_span().get_span_context()
-    if not context.is_valid or not context.trace_flags.sampled:
-        return None
-    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Final
 
 import structlog
-from opentelemetry import trace
 from opentelemetry.trace import Tracer
 
 from service.clock import Clock
@@ -16,6 +15,7 @@ from service.queue.content import parse_content
 from service.queue.metrics import EnqueueOutcome, QueueMetrics
 from service.queue.model import Enqueued, Message, NewMessage, Page, Query, State
 from service.queue.store import QueueStore
+from service.telemetry.within import within
 
 log = structlog.get_logger(__name__)
 
@@ -47,14 +47,13 @@ class Outbox:
         of other messages in `others`; StoreUnavailable or StoreFull.
         """
         checked = check_all(messages, now=self._clock.now())
-        with trace.use_span(spans.publish(self._tracer, messages=len(checked)), end_on_exit=True) as span:
+        with within(spans.publish(self._tracer, messages=len(checked))) as span:
             traceparent = spans.traceparent(span)
             carried = [replace(m, traceparent=traceparent or m.traceparent) for m in checked]
             try:
                 answers = await self._store.enqueue(carried, now=self._clock.now())
-            except StoreUnavailable as error:
+            except StoreUnavailable:
                 self._metrics.enqueued(EnqueueOutcome.REJECTED, len(carried))
-                spans.failed(span, type(error).__name__)
                 raise
             if len(answers) == 1:
                 span.set_attribute("messaging.message.id", answers[0].message.id)

@@ -1,12 +1,13 @@
 """Delivery truth: what receipts say of messages, and the task that writes it down."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final
 
 import structlog
-from opentelemetry import trace
 from opentelemetry.trace import Span, Tracer
 
 from service.clock import Clock
@@ -14,10 +15,11 @@ from service.engine.protocol import Receipt, ReceiptKind
 from service.queue import spans
 from service.queue.address import is_group
 from service.queue.metrics import QueueMetrics
-from service.queue.model import Receipted, State
+from service.queue.model import Message, Receipted, State
 from service.queue.persistence import Persistence
 from service.queue.store import QueueStore
 from service.telemetry.pseudonym import Pseudonyms
+from service.telemetry.within import within
 
 log = structlog.get_logger(__name__)
 
@@ -113,31 +115,38 @@ class Receipts:
         await self._buffer.join()
 
     async def _settle(self, receipt: Receipt, state: State | None) -> None:
-        with trace.use_span(
-            spans.settle(self._tracer, receipt=receipt.receipt.value), end_on_exit=True
-        ) as span:
-            if state is None:
-                await self._send_again(receipt, span)
-                return
-            moved = await self._persistence.done(
-                "receive",
-                lambda: self._store.receive(
-                    receipt.message_ids, state=state, at=receipt.timestamp, now=self._clock.now()
-                ),
-            )
-            for receipted in moved or ():
-                spans.link(span, receipted.message)
-                self._tell(receipted)
+        start_ns = time.time_ns()
+        if state is None:
+            await self._send_again(receipt, start_ns)
+            return
+        moved = await self._persistence.done(
+            "receive",
+            lambda: self._store.receive(
+                receipt.message_ids, state=state, at=receipt.timestamp, now=self._clock.now()
+            ),
+        )
+        if moved:
+            with self._settling(receipt, [receipted.message for receipted in moved], start_ns):
+                for receipted in moved:
+                    self._tell(receipted)
 
-    async def _send_again(self, receipt: Receipt, span: Span) -> None:
+    async def _send_again(self, receipt: Receipt, start_ns: int) -> None:
         for whatsapp_id in receipt.message_ids:
             message = await self._persistence.done(
                 "resend", partial(self._store.resend, whatsapp_id, now=self._clock.now())
             )
             if message is not None:
-                spans.link(span, message)
-                chat = self._pseudonyms.chat(message.chat)
-                log.warning("message.asked_again", message=message.id, chat=chat, state=message.state.value)
+                with self._settling(receipt, [message], start_ns):
+                    chat = self._pseudonyms.chat(message.chat)
+                    state = message.state.value
+                    log.warning("message.asked_again", message=message.id, chat=chat, state=state)
+
+    def _settling(
+        self, receipt: Receipt, messages: Sequence[Message], start_ns: int
+    ) -> AbstractContextManager[Span]:
+        """The span is made when its messages are known: whether it is recorded is for them to say."""
+        kind = receipt.receipt.value
+        return within(spans.settle(self._tracer, receipt=kind, messages=messages, start_ns=start_ns))
 
     def _tell(self, receipted: Receipted) -> None:
         message, before = receipted.message, receipted.before

@@ -4,10 +4,11 @@ A message's way is not one trace: handing in, sending and each receipt are trace
 to the context in which the message was created (its traceparent).
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from opentelemetry import trace
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
@@ -44,22 +45,20 @@ def send(tracer: Tracer, message: Message) -> Span:
     return tracer.start_span(f"send {destination}", kind=SpanKind.CLIENT, attributes=attributes)
 
 
-def settle(tracer: Tracer, *, receipt: str) -> Span:
-    """`settle outbox`: a receipt came; its messages are linked with `link` as they are found."""
+def settle(tracer: Tracer, *, receipt: str, messages: Sequence[Message], start_ns: int) -> Span:
+    """`settle outbox`: a receipt came, at that time, that says something new of these messages."""
     attributes = _messaging("settle", "settle") | _OUTBOX | {"whatsapp.receipt": receipt}
-    return tracer.start_span("settle outbox", kind=SpanKind.CLIENT, attributes=attributes)
-
-
-def link(span: Span, message: Message) -> None:
-    """Link the span to the context in which the message was created."""
-    for found in _links(message):
-        span.add_link(found.context, found.attributes)
-
-
-def failed(span: Span, error_type: str) -> None:
-    """The span's work failed; `error_type` is one of a closed set."""
-    span.set_attribute("error.type", error_type)
-    span.set_status(Status(StatusCode.ERROR))
+    if len(messages) == 1:
+        attributes["messaging.message.id"] = messages[0].id
+    else:
+        attributes["messaging.batch.message_count"] = len(messages)
+    return tracer.start_span(
+        "settle outbox",
+        kind=SpanKind.CLIENT,
+        attributes=attributes,
+        links=[link for message in messages for link in _links(message)],
+        start_time=start_ns,
+    )
 
 
 def traceparent(span: Span) -> str | None:

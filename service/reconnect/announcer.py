@@ -18,9 +18,17 @@ log = structlog.get_logger(__name__)
 class Announcer:
     """Holds the one status there is. A change is logged once, when state or reason differ."""
 
-    def __init__(self, rule: Rule, *, clock: Clock, metrics: ReconnectMetrics) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        *,
+        clock: Clock,
+        metrics: ReconnectMetrics,
+        arrived: Callable[[], dict[str, str] | None],
+    ) -> None:
         self._clock = clock
         self._metrics = metrics
+        self._arrived = arrived
         self._lost_at: float | None = None
         self._subscribers: list[Callable[[Status], None]] = []
         self.status = Status(
@@ -95,6 +103,8 @@ class Announcer:
         if old.state is State.CONNECTED:
             self._lost_at = self._clock.monotonic()
             self._metrics.lost(Reason(new.reason))
-        elif new.state is State.CONNECTED and self._lost_at is not None:
-            self._metrics.outage_seconds.observe(self._clock.monotonic() - self._lost_at)
-            self._lost_at = None
+        elif new.state is State.CONNECTED:
+            arrived = self._arrived()  # by a login, or by whatsmeow's own way back, which is no span
+            if self._lost_at is not None:
+                self._metrics.outage_seconds.observe(self._clock.monotonic() - self._lost_at, arrived)
+                self._lost_at = None

@@ -143,7 +143,9 @@ class Keeper:
         self._ended = asyncio.Event()
         self._asked: set[asyncio.Future[None]] = set()
         self._listeners: list[Callable[[AnyEvent], None]] = []
-        self._announcer = Announcer(RULES[Reason.STARTING], clock=clock, metrics=metrics)
+        self._announcer = Announcer(
+            RULES[Reason.STARTING], clock=clock, metrics=metrics, arrived=self._trace.arrived
+        )
 
     # --- what others call ---------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_
 
 from service.reconnect.reason import Reason
 from service.reconnect.rule import Rule, Side
+from service.telemetry.exemplar import exemplar
 
 
 class LoginTrace:
@@ -16,6 +17,7 @@ class LoginTrace:
         self._tracer = tracer
         self._retry: Span | None = None
         self._connect: Span | None = None
+        self._arrived: dict[str, str] | None = None
 
     def waiting(self, reason: Reason, *, attempt: int, wait_s: float) -> None:
         """A retry begins with its wait."""
@@ -46,4 +48,11 @@ class LoginTrace:
                     span.set_attribute("error.type", rule.reason.value)
                     span.set_status(Status(StatusCode.ERROR, rule.sentence))
                 span.end()
+        if self._connect is not None:
+            self._arrived = exemplar(self._connect)
         self._connect = self._retry = None
+
+    def arrived(self) -> dict[str, str] | None:
+        """What points to the login that ended last; once."""
+        arrived, self._arrived = self._arrived, None
+        return arrived

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
-from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from service.telemetry.exemplar import exemplar
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OTHER: Final = "other"
@@ -77,7 +78,7 @@ class WebMetrics:
 
     def took(self, seconds: float, *, method: str, route: str) -> None:
         """An API request ended; call it inside its span, whose ids become the exemplar."""
-        self._duration.labels(self._account, method, route).observe(seconds, exemplar=_exemplar())
+        self._duration.labels(self._account, method, route).observe(seconds, exemplar())
 
     def refused(self, reason: AuthFailure) -> None:
         """A request was not let in."""
@@ -87,14 +88,3 @@ class WebMetrics:
 def closed_method(method: str) -> str:
     """The method as a label: one of a closed set."""
     return method if method in METHODS else OTHER
-
-
-def _exemplar() -> dict[str, str] | None:
-    """The current span's ids, when it is sampled: a link to a trace that was dropped leads nowhere."""
-    context = trace.get_current_span().get_span_context()
-    if not (context.is_valid and context.trace_flags.sampled):
-        return None
-    return {
-        "trace_id": trace.format_trace_id(context.trace_id),
-        "span_id": trace.format_span_id(context.span_id),
-    }

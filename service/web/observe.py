@@ -3,16 +3,16 @@
 The path itself is never recorded: it may hold what a caller typed into it.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Span, SpanKind, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service.clock import Clock
+from service.telemetry.within import failed, within
 from service.web.metrics import UNMATCHED, WebMetrics, closed_method
 
 API: Final = "/api/"
@@ -53,21 +53,20 @@ def observing(*, metrics: WebMetrics, tracer: Tracer, clock: Clock) -> Middlewar
             response = await handler(request)
             span.set_attribute("http.response.status_code", response.status)
             if response.status >= 500:
-                span.set_attribute("error.type", str(response.status))
-                span.set_status(Status(StatusCode.ERROR))
+                failed(span, str(response.status))
             metrics.took(clock.monotonic() - started, method=method, route=route)
         return response
 
     return observe
 
 
-@contextmanager
-def _span(tracer: Tracer, request: web.Request, route: str, method: str) -> Iterator[Span]:
+def _span(tracer: Tracer, request: web.Request, route: str, method: str) -> AbstractContextManager[Span]:
     known = "_OTHER" if method == "other" else method
-    with tracer.start_as_current_span(
-        f"{'HTTP' if method == 'other' else method} {route}",
-        context=_PROPAGATOR.extract(request.headers),
-        kind=SpanKind.SERVER,
-        attributes={"http.request.method": known, "http.route": route, "url.scheme": request.scheme},
-    ) as span:
-        yield span
+    return within(
+        tracer.start_span(
+            f"{'HTTP' if method == 'other' else method} {route}",
+            context=_PROPAGATOR.extract(request.headers),
+            kind=SpanKind.SERVER,
+            attributes={"http.request.method": known, "http.route": route, "url.scheme": request.scheme},
+        )
+    )
