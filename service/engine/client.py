@@ -12,6 +12,7 @@ import logging
 import mmap
 import os
 import sys
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -30,6 +31,7 @@ from neonize.utils.enum import MediaType, Presence
 from neonize.utils.jid import Jid2String, JIDToNonAD
 from neonize.utils.log import log as neonize_log
 
+from service.engine.complaints import NotRead, NotResent, complaint
 from service.engine.compose import Circumstances, compose, is_told, kind_of
 from service.engine.content import AnyContent, Audio, Document, Image, Media, Sticker, Video
 from service.engine.protocol import (
@@ -55,9 +57,10 @@ from service.engine.protocol import (
     TemporaryBan,
     Undecryptable,
 )
-from service.engine.recent import Recent
+from service.engine.recent import SIZE, Recent
 from service.engine.redact import redact
 from service.engine.store_watch import watched
+from service.engine.turns import Turns
 from service.engine.uploads import Uploads
 from service.errors import EngineRefused
 
@@ -140,6 +143,8 @@ class Client:
         self._recent = Recent()
         self._sending = False
         self._retries: list[Receipt] = []
+        self._answered: OrderedDict[str, Receipt] = OrderedDict()
+        self.turns = Turns()
         self.connected = False
 
     async def connect(self, command: Connect) -> None:
@@ -148,8 +153,9 @@ class Client:
             raise EngineRefused("an engine connects once")
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="ffi"))
-        neonize_log.setLevel(logging.INFO)  # NOTSET would ship every stanza as a line (H11)
+        neonize_log.setLevel(logging.DEBUG)  # the level at which whatsmeow says whose turn it is
         logging.getLogger("neonize.utils.ffmpeg").setLevel(logging.ERROR)  # texts need none
+        neonize_client.log_whatsmeow = self._listening(neonize_client.log_whatsmeow, loop)
         if command.dsn is not None:
             neonize_client.log_whatsmeow = watched(neonize_client.log_whatsmeow, _leave_without_store)
         client = NewAClient(
@@ -187,6 +193,7 @@ class Client:
             message_id = str(answer.ID)
         finally:
             self._sending = False
+            self.turns.send_ended()
             self._recent.add(message_id)
             self._tell_retries()
         return message_id, float(answer.Timestamp)
@@ -242,6 +249,34 @@ class Client:
         if not self._reachable:
             raise EngineRefused("not connected yet")
         return self._neonize
+
+    # --- whatsmeow's log --------------------------------------------------------------------------
+
+    def _listening(
+        self, log_whatsmeow: Callable[[int, int], None], loop: asyncio.AbstractEventLoop
+    ) -> Callable[[int, int], None]:
+        """neonize's log callback, called on Go's threads, which wait in it for their turn. What is said for
+        that alone goes no further: every stanza would be a line of the log (H11)."""
+
+        def listening(address: int, size: int) -> None:
+            entry = pb.LogEntry.FromString(ctypes.string_at(address, size))
+            self.turns.hear(entry.Name, entry.Message)
+            if entry.Level == "DEBUG":
+                return
+            if (heard := complaint(entry.Message)) is not None:
+                loop.call_soon_threadsafe(self._on_complaint, heard)
+            log_whatsmeow(address, size)
+
+        return listening
+
+    def _on_complaint(self, heard: NotRead | NotResent) -> None:
+        match heard:
+            case NotRead(id=message_id, reason=reason):
+                self._emit(Undecryptable(id=message_id, reason=reason))
+            case NotResent(id=message_id):
+                self._recent.forget(message_id)
+                if (receipt := self._answered.pop(message_id, None)) is not None:
+                    self._emit(replace(receipt, message_ids=(message_id,), resent_by_engine=False))
 
     # --- events ---------------------------------------------------------------------------------
 
@@ -367,8 +402,17 @@ class Client:
 
     def _tell_retries(self) -> None:
         for receipt in self._retries:
-            self._emit(replace(receipt, resent_by_engine=self._recent.holds(receipt.message_ids)))
+            resent = self._recent.holds(receipt.message_ids)
+            self._emit(replace(receipt, resent_by_engine=resent))
+            if resent:
+                self._remember_answered(receipt)
         self._retries.clear()
+
+    def _remember_answered(self, receipt: Receipt) -> None:
+        """whatsmeow answers it beside us; should it fail, somebody else has to."""
+        self._answered.update(dict.fromkeys(receipt.message_ids, receipt))
+        while len(self._answered) > SIZE:
+            self._answered.popitem(last=False)
 
     async def _upload(self, content: Media, data: bytes) -> Any:
         return await _call(self._asked().upload(data, _MEDIA_TYPES[type(content)]))

@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from service.engine.exits import ExitCause
 from service.engine.output import Stream, TracebackKind
-from service.engine.protocol import AnyEvent, EventsDropped, Heartbeat, Hello
+from service.engine.protocol import AnyEvent, EventsDropped, Heartbeat, Hello, Undecryptable, Unread
+from service.engine.turns import Use
 
 EVENT_KINDS: Final = tuple(str(event.__struct_config__.tag) for event in get_args(AnyEvent))
 
@@ -16,6 +17,17 @@ START_BUCKETS: Final = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 30
 COMMAND_BUCKETS: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 75.0, 90.0),  # 75 s is whatsmeow's own limit for a send, 90 s ours
+)
+
+_AT_FIRST: Final = Heartbeat(
+    connected=False,
+    logged_in=False,
+    events_queued=0,
+    sends_at_hand=0,
+    resident_bytes=0,
+    threads=0,
+    open_fds=0,
+    unraisable=0,
 )
 
 
@@ -99,6 +111,9 @@ class EngineMetrics:
         self.last_event = self._gauge(
             "last_event_timestamp_seconds", "When the last event other than a heartbeat came."
         )
+        self.undecryptable = self._counters(
+            "undecryptable", "Messages that came and could not be decrypted.", "reason", Unread
+        )
 
     def _process_metrics(self) -> None:
         self.events_queued = self._gauge("events_queued", "Events waiting in the engine to be handed over.")
@@ -114,6 +129,10 @@ class EngineMetrics:
         )
         self.tracebacks = self._counters(
             "tracebacks", "Tracebacks that the engine printed, by kind.", "kind", TracebackKind
+        )
+        self.turns = self._counters("turns", "Uses of encryption sessions, in turn.", "use", Use)
+        self.turn_overruns = self._counter(
+            "turn_overruns", "Uses of encryption sessions that did not wait any longer for their turn."
         )
         self.unraisable = self._counter(
             "unraisable_errors", "Errors in the engine that Python could only print (ctypes callbacks)."
@@ -136,18 +155,25 @@ class EngineMetrics:
             case EventsDropped(count=count):
                 self.events_dropped.inc(count)
                 self.last_event.set(at)
+            case Undecryptable(reason=reason):
+                self.undecryptable[reason].inc()
+                self.last_event.set(at)
             case _:
                 self.last_event.set(at)
 
-    def beat(self, heartbeat: Heartbeat, *, new_unraisable: int) -> None:
-        """What a heartbeat says of the process."""
+    def beat(self, heartbeat: Heartbeat, *, before: Heartbeat | None) -> None:
+        """What a heartbeat says of the process, and since the one `before`."""
         self.events_queued.set(heartbeat.events_queued)
         self.sends_at_hand.set(heartbeat.sends_at_hand)
         self.resident_bytes = heartbeat.resident_bytes
         self.resident_memory.set(heartbeat.resident_bytes)
         self.threads.set(heartbeat.threads)
         self.open_fds.set(heartbeat.open_fds)
-        self.unraisable.inc(new_unraisable)
+        since = before or _AT_FIRST
+        self.unraisable.inc(max(0, heartbeat.unraisable - since.unraisable))
+        self.turn_overruns.inc(max(0, heartbeat.turn_overruns - since.turn_overruns))
+        for use, taken in heartbeat.turns.items():
+            self.turns[use].inc(max(0, taken - since.turns.get(use, 0)))
 
     def ended(self, cause: ExitCause) -> None:
         """The engine is gone, and what it held with it."""

@@ -101,7 +101,7 @@ class EngineProcess:
         self._cause: ExitCause | None = None
         self._detail = ""
         self._heartbeat_at = 0.0
-        self._unraisable = 0
+        self._beat: Heartbeat | None = None
         self._stop_sent = False
         self._report: ExitReport | None = None
         self._life: asyncio.Task[ExitReport] | None = None
@@ -346,8 +346,8 @@ class EngineProcess:
                 self._greet(frame)
             case Heartbeat():
                 self._heartbeat_at = self._clock.monotonic()
-                self._metrics.beat(frame, new_unraisable=max(0, frame.unraisable - self._unraisable))
-                self._unraisable = frame.unraisable
+                self._metrics.beat(frame, before=self._beat)
+                self._beat = frame
         self._metrics.event(frame, at=self._clock.now())
         try:
             self._on_event(frame)

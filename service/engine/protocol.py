@@ -13,6 +13,7 @@ from typing import Final, TypeAlias, TypeVar
 import msgspec
 
 from service.engine.content import AnyContent
+from service.engine.turns import Use
 from service.errors import FrameError
 
 PROTOCOL_VERSION: Final = 1
@@ -161,7 +162,10 @@ class Hello(Frame, frozen=True, tag="hello"):
 
 
 class Heartbeat(Frame, frozen=True, tag="heartbeat"):
-    """Every 5 s: is_connected and is_logged_in as neonize says, and how the child is."""
+    """Every 5 s: is_connected and is_logged_in as neonize says, and how the child is.
+
+    `unraisable`, `turns` and `turn_overruns` count from the child's start.
+    """
 
     connected: bool
     logged_in: bool
@@ -171,6 +175,8 @@ class Heartbeat(Frame, frozen=True, tag="heartbeat"):
     threads: int
     open_fds: int
     unraisable: int
+    turns: dict[Use, int] = {}
+    turn_overruns: int = 0
 
 
 class QrCode(Frame, frozen=True, tag="qr"):
@@ -275,10 +281,22 @@ class MessageReceived(Frame, frozen=True, tag="message"):
     content: str = "text"
 
 
+class Unread(StrEnum):
+    """What whatsmeow did with a message that it could not decrypt."""
+
+    ASKED_AGAIN = "asked_again"  # its sender was asked to send it again
+    GIVEN_UP = "given_up"  # its sender was asked four times, and is not any more
+    OLD_COUNTER = "old_counter"  # its key was used before: dropped, confirmed, and nobody was asked
+
+
 class Undecryptable(Frame, frozen=True, tag="undecryptable"):
-    """A message came that could not be decrypted; whatsmeow has asked for it again."""
+    """A message came that could not be decrypted.
+
+    OLD_COUNTER is a message that came twice, or one that its sender's own client spoiled.
+    """
 
     id: str
+    reason: Unread = Unread.ASKED_AGAIN
 
 
 class ReceiptKind(StrEnum):

@@ -20,6 +20,10 @@ class Recent:
         """An attempt is over, under this id if it has one."""
         self._ids.append(message_id)
 
+    def forget(self, message_id: str) -> None:
+        """whatsmeow could not send it again."""
+        self._ids = deque((None if known == message_id else known for known in self._ids), maxlen=SIZE)
+
     def holds(self, message_ids: tuple[str, ...]) -> bool:
         """Whether whatsmeow still has all of them."""
         return all(message_id in self._ids for message_id in message_ids)

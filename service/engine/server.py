@@ -35,6 +35,7 @@ from service.engine.protocol import (
     Stop,
     read_command,
 )
+from service.engine.turns import Turns
 from service.errors import EngineRefused
 
 log = logging.getLogger("engine.server")
@@ -53,6 +54,7 @@ class Doing(Protocol):
     """What the server needs of `client.Client`."""
 
     connected: bool
+    turns: Turns
 
     async def connect(self, command: Connect) -> None: ...
     async def send(
@@ -253,6 +255,8 @@ class Server:
                 threads=self._process.num_threads(),
                 open_fds=self._process.num_fds(),
                 unraisable=self._unraisable(),
+                turns=dict(self._client.turns.taken),
+                turn_overruns=self._client.turns.overruns,
             )
 
     # --- the end --------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ def asks_again(receipt: Receipt) -> bool:
     return receipt.receipt is ReceiptKind.RETRY
 
 
-async def test_whatsmeow_sends_again_what_this_engine_sent(world: World) -> None:
-    ann, ben = await world.online(ANN), await world.online(BEN)
+async def test_whatsmeow_sends_again_in_turn_what_this_engine_sent(world: World) -> None:
+    ann, ben = await world.online(ANN, heartbeat_timeout_s=3.0), await world.online(BEN)
     await ann.sent(ben.jid, "before")
     await ben.told(MessageReceived)
     await world.leave(ben)
@@ -36,6 +36,8 @@ async def test_whatsmeow_sends_again_what_this_engine_sent(world: World) -> None
     assert receipt.message_ids == (sent.message_id,)
     assert receipt.resent_by_engine
     assert (await ben.told(MessageReceived)).text == "can you read this?"
+    await ann.has_counted(1, "turns_total", use="resend")
+    assert ben.counted("undecryptable_total", reason="asked_again")
     await world.leave(ann)
     await world.leave(ben)
 
@@ -53,5 +55,21 @@ async def test_nobody_sends_again_what_an_earlier_engine_sent(world: World) -> N
     assert receipt.message_ids == (sent.message_id,)
     assert not receipt.resent_by_engine
     assert world.simulator.accounts[ANN].resent == resent
+    await world.leave(ann)
+    await world.leave(ben)
+
+
+async def test_what_whatsmeow_fails_to_send_again_somebody_else_is_told_to(world: World) -> None:
+    ann, ben = await world.online(ANN), await world.online(BEN)
+    await world.leave(ben)
+    lose_ratchets(ben.session)
+    sent = await ann.sent(ben.jid, "can you read this?")
+    lose_ratchets(ann.session)
+    world.simulator.faults.refuse_queries(503, ANN)  # so that no new session can be begun
+
+    ben = await world.online(BEN)
+    await ann.told(Receipt, lambda receipt: asks_again(receipt) and receipt.resent_by_engine)
+    receipt = await ann.told(Receipt, lambda receipt: asks_again(receipt) and not receipt.resent_by_engine)
+    assert receipt.message_ids == (sent.message_id,)
     await world.leave(ann)
     await world.leave(ben)

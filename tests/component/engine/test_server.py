@@ -26,6 +26,7 @@ from service.engine.protocol import (
     read_answer,
 )
 from service.engine.server import Server
+from service.engine.turns import Turns
 from service.errors import EngineRefused, FrameError
 
 HELLO = Hello(protocol=1, pid=1, neonize="0", whatsmeow="0")
@@ -36,6 +37,7 @@ class StandIn:
 
     def __init__(self) -> None:
         self.connected = True
+        self.turns = Turns()
         self.hangs = asyncio.Event()
         self.asked = 0
         self.error: Exception | None = None

@@ -13,7 +13,7 @@ from service.clock import SystemClock
 from service.engine.content import AnyContent, Text
 from service.engine.metrics import EngineMetrics
 from service.engine.process import EngineProcess
-from service.engine.protocol import AnyEvent, Connected, QrCode, Refused, Sent
+from service.engine.protocol import AnyEvent, Connected, MessageReceived, QrCode, Refused, Sent
 from service.engine.session import SessionFile
 from service.simulator.engine import ENGINE_ENTRY
 from service.simulator.server import Simulator
@@ -68,6 +68,25 @@ class Engine:
                     await self.heard.more.wait()
         except TimeoutError:
             raise AssertionError(f"no such {kind.__name__} among {self.events}") from None
+
+    async def read(self, texts: set[str]) -> None:
+        """Return when these have come."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while missing := texts - {
+                    event.text for event in self.events if isinstance(event, MessageReceived)
+                }:
+                    self.heard.more.clear()
+                    await self.heard.more.wait()
+        except TimeoutError:
+            raise AssertionError(f"{len(missing)} of {len(texts)} did not come: {sorted(missing)}") from None
+
+    async def has_counted(self, at_least: float, name: str, **labels: str) -> None:
+        """Return when a heartbeat has brought the counter as far as that."""
+        async with asyncio.timeout(PATIENCE_S):
+            while (self.counted(name, **labels) or 0) < at_least:
+                self.heard.more.clear()
+                await self.heard.more.wait()
 
     async def forgotten(self) -> None:
         """Return when whatsmeow has deleted the session, which it does while it tells of the logout."""

@@ -1,14 +1,18 @@
 """The engine's metrics: all there from the start, at zero, with help and closed label sets."""
 
+from typing import Any
+
+import pytest
 from prometheus_client import CollectorRegistry
 
 from service.engine.exits import ExitCause
 from service.engine.metrics import EngineMetrics
-from service.engine.protocol import Connected, EventsDropped, Heartbeat, Hello
+from service.engine.protocol import Connected, EventsDropped, Heartbeat, Hello, Undecryptable, Unread
+from service.engine.turns import Use
 
 
-def beat(**changed: int) -> Heartbeat:
-    fields = {
+def beat(**changed: Any) -> Heartbeat:
+    fields: dict[str, Any] = {
         "events_queued": 3, "sends_at_hand": 2, "resident_bytes": 80_000_000,
         "threads": 16, "open_fds": 20, "unraisable": 0,
     }  # fmt: skip
@@ -35,13 +39,37 @@ def test_everything_is_there_from_the_start_and_zero() -> None:
     assert all(name.startswith("whatsapp_engine_") for name, *_ in seen)
 
 
+def test_heartbeats_count_from_the_engines_start_and_metrics_go_on_over_engines() -> None:
+    registry = CollectorRegistry()
+    metrics = EngineMetrics(registry, "test")
+    first, second = beat(turns={Use.SEND: 3}, turn_overruns=1), beat(turns={Use.SEND: 5}, turn_overruns=1)
+    metrics.beat(first, before=None)
+    metrics.beat(second, before=first)
+    metrics.beat(beat(turns={Use.SEND: 2}), before=None)  # of the next engine
+
+    seen = samples(registry)
+    assert seen["whatsapp_engine_turns_total", "use=send"] == 7
+    assert seen["whatsapp_engine_turn_overruns_total",] == 1
+
+
+@pytest.mark.parametrize("reason", Unread)
+def test_what_could_not_be_read_is_told_by_its_reason(reason: Unread) -> None:
+    registry = CollectorRegistry()
+    EngineMetrics(registry, "test").event(Undecryptable(id="3EB0", reason=reason), at=1.0)
+    counted = {
+        key: value for key, value in samples(registry).items() if "undecryptable_total" in key[0] and value
+    }
+    assert counted == {("whatsapp_engine_undecryptable_total", f"reason={reason.value}"): 1}
+
+
 def test_a_life() -> None:
     registry = CollectorRegistry()
     metrics = EngineMetrics(registry, "test")
     metrics.hello(Hello(protocol=1, pid=1, neonize="0.5.2", whatsmeow="v0"))
     metrics.event(Connected(jid="a"), at=100.0)
     metrics.event(beat(), at=105.0)
-    metrics.beat(beat(), new_unraisable=2)
+    metrics.beat(beat(), before=None)
+    metrics.beat(beat(unraisable=2), before=beat())
     metrics.event(EventsDropped(count=4), at=106.0)
 
     seen = samples(registry)

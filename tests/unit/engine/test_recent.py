@@ -18,6 +18,15 @@ def test_one_unknown_message_among_several_is_enough_to_be_asked() -> None:
     assert not recent.holds(("3EB01", "3EB02"))
 
 
+def test_what_whatsmeow_failed_to_send_again_it_does_not_have() -> None:
+    recent = Recent()
+    recent.add("3EB01")
+    recent.add("3EB02")
+    recent.forget("3EB01")
+    assert not recent.holds(("3EB01",))
+    assert recent.holds(("3EB02",))
+
+
 def test_an_attempt_without_an_id_takes_its_place() -> None:
     recent = Recent()
     recent.add("3EB01")
