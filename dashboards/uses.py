@@ -78,6 +78,9 @@ COMPONENTS: Final = (
             "whatsapp_engine_output_lines_suppressed_total": "Lines missing in the log.",
             "whatsapp_engine_tracebacks_total": "Panics and errors printed: look for them in the log.",
             "whatsapp_engine_unraisable_errors_total": "Errors swallowed between Go and Python.",
+            "whatsapp_engine_undecryptable_total": "Messages to us that are late (asked for again) or lost.",
+            "whatsapp_engine_turns_total": "Whether sessions are used one after the other; grows with sends.",
+            "whatsapp_engine_turn_overruns_total": "Sessions that may be spoiled; should not grow.",
         },
     ),
     Component(
