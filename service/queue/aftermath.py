@@ -16,7 +16,7 @@ from service.engine.protocol import Receipt
 from service.errors import ClaimLost, StoreUnavailable
 from service.queue.metrics import QueueMetrics, RescueOutcome
 from service.queue.model import Claim, State
-from service.queue.receipts import UNACKNOWLEDGED, proves
+from service.queue.receipts import UNACKNOWLEDGED, asks_again, proves
 from service.queue.store import QueueStore
 
 log = structlog.get_logger(__name__)
@@ -38,7 +38,8 @@ class Aftermath:
         self._metrics = metrics
 
     async def settle(self) -> None:
-        """Complete what WhatsApp had acknowledged, write receipts down, and forget the notes.
+        """Complete what WhatsApp had acknowledged, write receipts down, have sent again what was asked for
+        and not received since, and forget the notes.
 
         When store or notes cannot be used, that is logged and the notes are kept; what they would have told
         is then found out as if there were none.
@@ -49,11 +50,12 @@ class Aftermath:
                 return
             sent = await self._acknowledgements(notes)
             moved = await self._receipts(notes)
+            again = await self._send_again(notes)
             await asyncio.to_thread(self._notebook.clear)
         except (StoreUnavailable, OSError) as error:
             log.error("queue.notes_failed", error=str(error))  # noqa: TRY400
         else:
-            log.info("queue.notes_read", notes=len(notes), sent=sent, moved=moved)
+            log.info("queue.notes_read", notes=len(notes), sent=sent, moved=moved, again=again)
 
     async def _acknowledgements(self, notes: list[Note]) -> int:
         known = {note.secret: note for note in notes if isinstance(note, Acknowledged)}
@@ -91,6 +93,12 @@ class Aftermath:
             if receipted.before in UNACKNOWLEDGED:
                 self._metrics.sent(receipted.message, now=now)
         return len(moved)
+
+    async def _send_again(self, notes: list[Note]) -> int:
+        asked = (note for note in notes if isinstance(note, Receipt) and asks_again(note))
+        ids = dict.fromkeys(whatsapp_id for note in asked for whatsapp_id in note.message_ids)
+        answers = [await self._store.resend(whatsapp_id, now=self._clock.now()) for whatsapp_id in ids]
+        return sum(message is not None and message.state is State.QUEUED for message in answers)
 
 
 def _proofs(notes: list[Note]) -> Iterator[tuple[Receipt, State]]:

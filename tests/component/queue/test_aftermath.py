@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
 from service.engine.notebook import Acknowledged, Notebook
@@ -83,6 +84,36 @@ async def test_a_receipt_that_nobody_wrote_down_still_counts(
 
     assert await state_of(store, sent.message.id) is State.READ
     assert await state_of(store, unknown.message.id) is State.READ
+
+
+async def test_what_nobody_could_send_again_before_the_end_is_sent_again(
+    store: QueueStore, aftermath: Aftermath, notebook: Notebook, clock: FakeClock
+) -> None:
+    await keep(store, to(ANN, "1"), to(BEN, "2"), now=clock.now())
+    unread, read_since = [await claimed(store, now=clock.now()) for _ in range(2)]
+    await store.complete(unread, whatsapp_id="3EB01", now=clock.now())
+    await store.complete(read_since, whatsapp_id="3EB02", now=clock.now())
+    notebook.write(receipt("3EB01", kind=ReceiptKind.RETRY))
+    notebook.write(receipt("3EB02", kind=ReceiptKind.RETRY))
+    notebook.write(receipt("3EB02"))
+
+    await aftermath.settle()
+
+    assert await state_of(store, unread.message.id) is State.QUEUED
+    assert await state_of(store, read_since.message.id) is State.DELIVERED
+
+
+async def test_what_whatsmeow_sent_again_is_not_sent_again(
+    store: QueueStore, aftermath: Aftermath, notebook: Notebook, clock: FakeClock
+) -> None:
+    await keep(store, to(ANN), now=clock.now())
+    claim = await claimed(store, now=clock.now())
+    await store.complete(claim, whatsapp_id="3EB01", now=clock.now())
+    notebook.write(replace(receipt("3EB01", kind=ReceiptKind.RETRY), resent_by_engine=True))
+
+    await aftermath.settle()
+
+    assert await state_of(store, claim.message.id) is State.SENT
 
 
 async def test_a_send_without_a_note_is_left_to_those_who_look_it_up(
