@@ -27,6 +27,7 @@ class Beacon:
     http: aiohttp.ClientSession
     stderr: Path
     stdout: Path
+    address: str
 
     async def get(self, path: str) -> tuple[int, Any]:
         """Status and decoded JSON of a GET."""
@@ -99,7 +100,7 @@ async def beacon(
             preexec_fn=preexec,
         )
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as http:
-        running = Beacon(process, http, stderr, stdout)
+        running = Beacon(process, http, stderr, stdout, address=f"127.0.0.1:{port}")
         try:
             await running.until("/livez", lambda _: True)
             yield running
