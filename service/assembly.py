@@ -93,13 +93,9 @@ HURDLES = {
     Hurdle.BACKUP_UNREADABLE: Hindrance.BACKUP_UNREADABLE,
     Hurdle.BACKUP_KEY_MISSING: Hindrance.BACKUP_KEY_MISSING,
     Hurdle.DISK: Hindrance.DATA_DIR,
+    Hurdle.SESSION_UNREACHABLE: Hindrance.UNREACHABLE,
+    Hurdle.SESSION_REFUSED: Hindrance.REFUSED,
 }
-
-DATABASE_HURDLES = {
-    Hurdle.VAULT_UNREACHABLE: Hindrance.UNREACHABLE,
-    Hurdle.BACKUP_UNREADABLE: Hindrance.REFUSED,
-}
-"""The same two where the session itself is in the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +119,7 @@ class Parts:
     dispatcher: Dispatcher
     bot: Bot
     backup: BackupParts | None
-    """None with BACKUP_ENABLED=false, and with SESSION_STORE=postgres."""
+    """None with BACKUP_ENABLED=false."""
     chores: Mapping[str, Callable[[], Coroutine[Any, Any, None]]]
     """What is done beside, by name, until the service stops; no stop waits for it."""
     health: Health
@@ -155,7 +151,7 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
 
     file = SessionFile(data.session)
     session = _session(settings, file)
-    backup = backup_assembly.build(settings, session=file, registry=registry, clock=clock, tracer=tracer)
+    backup = backup_assembly.build(settings, session=session, registry=registry, clock=clock, tracer=tracer)
     if backup is not None:
         await backup.custody.clear_the_way()
     lease = _lease(settings, data, LeaseMetrics(registry, account), session, backup, clock=clock)
@@ -262,6 +258,7 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
     finally:
         await store.close()
         if backup is not None:
+            await backup.home.close()
             await backup.vault.close()
 
 
@@ -298,12 +295,12 @@ def _lease(
     clock: Clock,
 ) -> Lease:
     lease = _bare_lease(settings, data, metrics, clock=clock)
+    if backup is not None:
+        return GuardedLease(lease, backup.custody, hindrances=HURDLES, show=metrics.hindered)
     if isinstance(session, PostgresSession):
-        custody = PostgresCustody(session, clock=clock)
-        return GuardedLease(lease, custody, hindrances=DATABASE_HURDLES, show=metrics.hindered)
-    if backup is None:
-        return lease
-    return GuardedLease(lease, backup.custody, hindrances=HURDLES, show=metrics.hindered)
+        custody = PostgresCustody(backup_assembly.home_of(settings, session), clock=clock)
+        return GuardedLease(lease, custody, hindrances=HURDLES, show=metrics.hindered)
+    return lease
 
 
 def _bare_lease(settings: Settings, data: DataDir, metrics: LeaseMetrics, *, clock: Clock) -> Lease:
@@ -425,14 +422,15 @@ def _introduce(supervisor: Supervisor, dispatcher: Dispatcher, bot: Bot, ears: E
 
 
 def _notes(settings: Settings, data: DataDir, backup: BackupParts | None) -> tuple[str, ...]:
+    in_database = settings.session_store is SessionStore.POSTGRES
     if backup is not None:
         notes = [*backup.notes]
-    elif settings.session_store is SessionStore.FILE:
-        notes = ["BACKUP_ENABLED=false: the session is lost with DATA_DIR."]
+    elif in_database:
+        notes = ["BACKUP_ENABLED=false: the session is lost with the database, unless that is backed up."]
     else:
-        notes = ["SESSION_STORE=postgres: the session is lost with the database, unless that is backed up."]
-        if data.session.exists():
-            notes.append("There is a session in DATA_DIR that is not used; SESSION_STORE=file would use it.")
+        notes = ["BACKUP_ENABLED=false: the session is lost with DATA_DIR."]
+    if in_database and data.session.exists():
+        notes.append("There is a session in DATA_DIR that is not used; SESSION_STORE=file would use it.")
     if settings.database_url is not None and (left := left_behind(data.queue, settings.account)):
         notes.append(
             f"{left} messages are left in the queue of DATA_DIR: stop the service and run "

@@ -31,7 +31,7 @@ class LogFormat(StrEnum):
 class SessionStore(StrEnum):
     """Where the WhatsApp session is."""
 
-    FILE = "file"  # in DATA_DIR, and backed up
+    FILE = "file"  # in DATA_DIR
     POSTGRES = "postgres"  # in the database of DATABASE_URL
 
 
@@ -224,8 +224,8 @@ class Settings(BaseSettings):
     )
     session_store: SessionStore = Field(
         SessionStore.FILE,
-        description="Where the WhatsApp session is: `file`, in DATA_DIR and backed up, or `postgres`, in the "
-        "database of DATABASE_URL, without backups of ours (docs/session-store.md).",
+        description="Where the WhatsApp session is: `file`, in DATA_DIR, or `postgres`, in the database of "
+        "DATABASE_URL (docs/session-store.md).",
     )
     backup_enabled: bool = Field(
         True,
@@ -334,21 +334,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _session_has_a_place(self) -> "Settings":
-        if self.session_store is not SessionStore.POSTGRES:
-            return self
-        if self.database_url is None:
+        if self.session_store is SessionStore.POSTGRES and self.database_url is None:
             raise ValueError("SESSION_STORE=postgres: needs DATABASE_URL, the database that it goes to")
-        if self.backup_dir is not None or (self.backup_enabled and "backup_enabled" in self.model_fields_set):
-            raise ValueError(
-                "SESSION_STORE=postgres: no backups are made of a session that is in the database; "
-                "leave BACKUP_ENABLED and BACKUP_DIR out, or keep the session in a file"
-            )
         return self
-
-    @property
-    def backs_up(self) -> bool:
-        """Whether backups of the session are made."""
-        return self.backup_enabled and self.session_store is SessionStore.FILE
 
     @property
     def listen_on(self) -> str | None:

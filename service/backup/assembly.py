@@ -59,7 +59,7 @@ def build(
     Raises SettingsError, DataDirUnusable, BackupUnreadable: a key that cannot be used.
     """
     metrics = BackupMetrics(registry, settings.account)
-    if not settings.backs_up:
+    if not settings.backup_enabled:
         return None
     vault, keys = vault_of(settings), keys_of(settings)
     scratch = Scratch(settings.data_dir / WORK)

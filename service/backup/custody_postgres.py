@@ -1,29 +1,24 @@
-"""Custody of a session that is in the database itself: nothing to bring back, but a look before each use."""
+"""Custody of a session that is in the database and has no backups: a look before each use."""
 
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
-from service.backup.custody import Hurdle, Tell
+from service.backup.custody import Hurdle, Tell, hurdle_of
+from service.backup.home import Home
 from service.clock import Clock
-from service.errors import StoreError, StoreUnavailable
+from service.errors import StoreError
 
 log = structlog.get_logger(__name__)
 
 ASK_AGAIN_S: Final = 2.0
 
 
-class SessionInDatabase(Protocol):
-    """What is needed of `service.engine.session_postgres.PostgresSession`."""
-
-    async def open(self) -> int: ...
-
-
 class PostgresCustody:
-    """Stands where `service.backup.custody.Custody` stands for a session that is a file."""
+    """Stands where `service.backup.custody.Custody` stands when backups are made."""
 
-    def __init__(self, session: SessionInDatabase, *, clock: Clock) -> None:
-        self._session = session
+    def __init__(self, home: Home, *, clock: Clock) -> None:
+        self._home = home
         self._clock = clock
 
     async def admit(self, fence: int, tell: Tell) -> None:
@@ -31,15 +26,14 @@ class PostgresCustody:
         told: Hurdle | None = None
         while True:
             try:
-                dropped = await self._session.open()
+                await self._take_over(fence)
             except StoreError as error:
-                hurdle = _hurdle(error)
+                hurdle = hurdle_of(error)
                 if hurdle is not told:
                     log.warning("session.hindered", hurdle=hurdle, error=str(error))
                     tell(hurdle)
                     told = hurdle
             else:
-                log.info("session.opened", store="postgres", fence=fence, sessions_dropped=dropped)
                 return
             await self._clock.sleep(ASK_AGAIN_S)
 
@@ -49,6 +43,9 @@ class PostgresCustody:
     def lapse(self) -> None:
         """Nothing is made that would have to end."""
 
-
-def _hurdle(error: StoreError) -> Hurdle:
-    return Hurdle.VAULT_UNREACHABLE if isinstance(error, StoreUnavailable) else Hurdle.BACKUP_UNREADABLE
+    async def _take_over(self, fence: int) -> None:
+        """Those who make backups later see that nobody else had the session meanwhile."""
+        await self._home.open(fence)
+        lineage = await self._home.lineage()
+        if lineage is not None and lineage.fence == fence - 1:
+            await self._home.note(epoch=lineage.epoch, fence=fence, adopted=lineage.adopted)

@@ -28,7 +28,9 @@ _MISFITS: Final = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     sqlite3.DatabaseError,
-    ValueError,  # of asyncpg, before it asks the server
+    ValueError,  # these of asyncpg, before it asks the server
+    TypeError,
+    OverflowError,
 )
 
 

@@ -74,34 +74,22 @@ def test_ranges_and_hours_are_written_as_people_write_them(monkeypatch: pytest.M
     assert settings.quiet_hours == Hours(time(22, 30), time(7))
 
 
-@pytest.mark.parametrize(
-    ("settings", "sentence"),
-    [
-        ({}, "SESSION_STORE=postgres: needs DATABASE_URL"),
-        ({"DATABASE_URL": "postgres://db/d", "BACKUP_DIR": "/kept"}, "no backups are made"),
-        ({"DATABASE_URL": "postgres://db/d", "BACKUP_ENABLED": "on"}, "no backups are made"),
-    ],
-)
-def test_a_session_in_the_database_needs_one_and_has_no_backups(
-    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], sentence: str
-) -> None:
+def test_a_session_in_the_database_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_STORE", "postgres")
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError, match=sentence):
+    with pytest.raises(SettingsError, match="SESSION_STORE=postgres: needs DATABASE_URL"):
         config.load()
 
 
-@pytest.mark.parametrize("backups", [None, "off"])
-def test_a_session_in_the_database_makes_no_backups_by_itself(
-    monkeypatch: pytest.MonkeyPatch, backups: str | None
+@pytest.mark.parametrize(("backups", "made"), [(None, True), ("off", False)])
+def test_a_session_in_the_database_is_backed_up_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, backups: str | None, made: bool
 ) -> None:
-    assert config.load().backs_up
     monkeypatch.setenv("SESSION_STORE", "postgres")
     monkeypatch.setenv("DATABASE_URL", "postgres://db/d")
+    monkeypatch.setenv("BACKUP_DIR", "/kept")
     if backups is not None:
         monkeypatch.setenv("BACKUP_ENABLED", backups)
-    assert not config.load().backs_up
+    assert config.load().backup_enabled is made
 
 
 @pytest.mark.parametrize(("written", "meant"), [("on", True), ("off", False), ("false", False), ("1", True)])

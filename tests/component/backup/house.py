@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from service.backup.backups import Backups
 from service.backup.custody import Custody, Hurdle
-from service.backup.home import FileHome
+from service.backup.home import FileHome, Home
 from service.backup.keys import Keys
 from service.backup.local import Local
 from service.backup.metrics import BackupMetrics
@@ -41,6 +41,7 @@ class House:
         clock: FakeClock,
         keys: tuple[str, ...] = (KEY,),
         fenced: bool = True,
+        home: Home | None = None,
     ) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
@@ -63,10 +64,10 @@ class House:
             metrics=metrics,
         )
         self.local = Local(self.file)
-        home = FileHome(self.file)
+        self.home = home or FileHome(self.file)
         self.backups = Backups(
             shelf=self.shelf,
-            home=home,
+            home=self.home,
             place="a test",
             clock=clock,
             metrics=metrics,
@@ -75,14 +76,14 @@ class House:
         self.custody = Custody(
             shelf=self.shelf,
             backups=self.backups,
-            home=home,
+            home=self.home,
             fenced=fenced,
             clock=clock,
             metrics=metrics,
             tracer=tracer,
         )
         self.scheduler = Scheduler(
-            backups=self.backups, custody=self.custody, home=home, interval_s=1800, clock=clock
+            backups=self.backups, custody=self.custody, home=self.home, interval_s=1800, clock=clock
         )
         self.hurdles: list[Hurdle] = []
         self.taking_over: asyncio.Task[None] | None = None
