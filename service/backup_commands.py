@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from service import config
 from service.backup.by_hand import listed, opened, restore_in_place
+from service.backup.progress import Doings
 from service.backup.shelf import Shelf
 from service.backup.views import KeptOut, RestoredOut, RotatedOut, VerifiedOut
 from service.cli_options import aligned, as_json, at_url, with_token
@@ -27,6 +28,7 @@ from service.config import LogLevel, SessionStore, Settings
 from service.datadir import DataDir
 from service.engine.session import SessionFile
 from service.errors import (
+    ApiDenied,
     ApiRefused,
     ApiUnreachable,
     BackupError,
@@ -76,8 +78,9 @@ def backup() -> None:
 @click.pass_context
 def now(ctx: click.Context, *, url: str, token: str | None, as_json: bool) -> None:
     """Have the running service keep the session as it is now. A service that stops keeps it by itself."""
-    with _codes(ctx), Waiting("the session is being backed up"):
-        report = Remote(url, token).back_up()
+    remote = Remote(url, token)
+    with _codes(ctx), _waiting("the session is being backed up", remote):
+        report = remote.back_up()
     if as_json:
         click.echo(json.dumps(report))
     else:
@@ -114,8 +117,9 @@ def verify(ctx: click.Context, *, sequence: int | None, url: str, token: str | N
     async def check(shelf: Shelf) -> Answer:
         return _plain(VerifiedOut.of(await shelf.verify(sequence)))
 
-    with Waiting("the backup is being checked"):
-        verified = _asked(ctx, lambda: Remote(url, token).verify_backup(sequence), lambda: _in_passing(check))
+    remote = Remote(url, token)
+    with _waiting("the backup is being checked", remote):
+        verified = _asked(ctx, lambda: remote.verify_backup(sequence), lambda: _in_passing(check))
     if as_json:
         click.echo(json.dumps(verified))
     else:
@@ -140,7 +144,7 @@ def restore(*, sequence: int | None, target: Path | None, force: bool, as_json: 
             "--force is for a restore into DATA_DIR: with --to nothing is ever overwritten"
         )
     settings = _settings()
-    with Waiting("the session is being restored"):
+    with _waiting("the session is being restored"):
         restored = (
             _into_file(settings, target, sequence) if target else _here(settings, sequence, force=force)
         )
@@ -182,8 +186,9 @@ def rotate_key(ctx: click.Context, *, url: str, token: str | None, as_json: bool
 
     Done by the service, with the keys that it was started with, or by this process when none answers.
     """
-    with Waiting("the newest backup is being sealed anew"):
-        rotated = _asked(ctx, lambda: Remote(url, token).rotate_backup_key(), lambda: _rotate(_settings()))
+    remote = Remote(url, token)
+    with _waiting("the newest backup is being sealed anew", remote):
+        rotated = _asked(ctx, remote.rotate_backup_key, lambda: _rotate(_settings()))
     if as_json:
         click.echo(json.dumps(rotated))
         return
@@ -191,6 +196,24 @@ def rotate_key(ctx: click.Context, *, url: str, token: str | None, as_json: bool
     click.echo(f"backup {rotated['sequence']} {done} sealed with key {rotated['key_id']}")
     for key_id, number in rotated["others"].items():
         click.echo(f"{number} older ones need key {key_id}: keep it in BACKUP_KEYS until they are forgotten")
+
+
+@contextmanager
+def _waiting(what: str, remote: Remote | None = None) -> Iterator[None]:
+    """Say that it is being done, and how far it is: in this process, or else in the service."""
+    doings = Doings(SystemClock())
+
+    def far() -> str:
+        here = doings.now
+        if remote is None or (here is not None and here.words):
+            return "" if here is None else here.words
+        try:
+            return remote.backup_progress()
+        except (ApiUnreachable, ApiRefused, ApiDenied):
+            return ""  # what is waited for says what is wrong
+
+    with Waiting(what, far=far), doings.begin(what):
+        yield
 
 
 # --- by the service -------------------------------------------------------------------------------------

@@ -136,6 +136,13 @@ class Remote:
         answer = self._ask("GET", BACKUPS, None, expect="backups", timeout_s=ENGINE_TIMEOUT_S)
         return list(answer["backups"])
 
+    def backup_progress(self) -> str:
+        """How far the service is with what it does for the backups; empty when it does nothing. Raises as
+        `send` does."""
+        answer = self._ask("GET", BACKUPS, None, expect="backups", timeout_s=ENGINE_TIMEOUT_S)
+        progress = answer["status"].get("progress")
+        return str(progress["words"]) if progress else ""
+
     def back_up(self) -> dict[str, Any]:
         """Have the session kept as it is now; the report. Raises as `send` does."""
         return self._ask("POST", BACKUPS, {}, expect="outcome", timeout_s=LONG_TIMEOUT_S)

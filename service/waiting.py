@@ -13,17 +13,20 @@ FIRST_S: Final = 1.0
 
 class Waiting:
     """A context manager around work that may take long: after the first second, and from then on ever less
-    often, one line on stderr says what is being done and for how long. What takes less shows nothing."""
+    often, one line on stderr says what is being done, for how long, and what `far` says of how far it is.
+    What takes less shows nothing. `far` is called in a thread."""
 
     def __init__(
         self,
         what: str,
         *,
+        far: Callable[[], str] = lambda: "",
         first_s: float = FIRST_S,
         say: Callable[[str], object] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._what = what
+        self._far = far
         self._pause_s = first_s
         self._say = say or _to_stderr
         self._monotonic = monotonic
@@ -43,7 +46,9 @@ class Waiting:
 
     def _tell(self) -> None:
         while not self._over.wait(self._pause_s):
-            self._say(f"beacon: {self._what}, {self._monotonic() - self._began:.0f} s so far")
+            line = f"beacon: {self._what}, {self._monotonic() - self._began:.0f} s so far"
+            far = self._far()
+            self._say(f"{line}: {far}" if far else line)
             self._pause_s *= 2
 
 

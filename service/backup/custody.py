@@ -180,7 +180,7 @@ class Custody:
     async def _bring_back(
         self, found: Found, lineage: Lineage | None, listed: Sequence[Kept], *, undone: bool
     ) -> None:
-        with spans.restore(self._tracer) as span:
+        with self._backups.doings.begin("bringing back the session"), spans.restore(self._tracer) as span:
             choice = candidates(found, lineage, listed)
             try:
                 await self._restore(found, choice, listed, span, undone=undone)

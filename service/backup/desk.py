@@ -1,6 +1,6 @@
 """What people may ask of a running service's backups."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from service.backup.backups import Backups
@@ -20,6 +20,10 @@ class Desk:
     def status(self) -> BackupStatus:
         """What is known, from memory."""
         return self._backups.status()
+
+    def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call it whenever something begins, gets further or ends; the answer ends that."""
+        return self._backups.doings.subscribe(changed)
 
     async def listed(self) -> Sequence[Kept]:
         """All backups, the latest first. Raises VaultUnavailable."""

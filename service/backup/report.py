@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from service.backup.model import Cause, RestoreKind
+from service.backup.progress import Progress
 
 
 class Outcome(StrEnum):
@@ -96,7 +97,8 @@ class BackupStatus:
     """The backups at a glance. Times are Unix seconds, None for never. `place` says where they are kept.
 
     `epoch` is None while this process may not write backups. `unprotected` says that it is connected and has
-    no epoch, because the vault did not answer. `kept` is how many there are, None while that is not known.
+    no epoch, because the vault did not answer. `progress` is how far what is being done now is, None when
+    nothing is. `kept` is how many there are, None while that is not known.
     `trouble` is a sentence on why the last backup failed.
     """
 
@@ -105,7 +107,7 @@ class BackupStatus:
     local_key: bool
     epoch: int | None = None
     unprotected: bool = False
-    busy: str | None = None
+    progress: Progress | None = None
     kept: int | None = None
     last_success_at: float | None = None
     last_sequence: int | None = None

@@ -6,12 +6,15 @@ epoch still writes.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
 import structlog
 
+from service.backup import progress
 from service.backup.archive import Known, Prepared, prepare, unseal
 from service.backup.checks import check
 from service.backup.chunks import PAGE_BYTES
@@ -19,6 +22,7 @@ from service.backup.keys import Keys
 from service.backup.manifests import unseal_manifest
 from service.backup.metrics import BackupMetrics
 from service.backup.model import Kept, Manifest, RestoreKind
+from service.backup.progress import Step
 from service.backup.report import Finding, Pruned, Restored, Rotated, Verified
 from service.backup.retention import superfluous
 from service.backup.scratch import Scratch
@@ -36,6 +40,8 @@ from service.errors import (
 
 log = structlog.get_logger(__name__)
 
+PIECE_CHUNKS: Final = 64
+"""So many are fetched before it is told how far it is; at most 4 MiB of the session."""
 
 Show = Callable[[Path], Awaitable[None]]
 
@@ -106,8 +112,10 @@ class Shelf:
         """Bring a backup to a file, whole and checked as a session. Raises BackupMissing, BackupUnreadable,
         BackupKeyMissing, BackupError when the file cannot be written."""
         manifest = await self.manifest(sequence)
-        chunks = await self.vault.chunks({ref.id for ref in manifest.chunks})
+        chunks = await self._chunks(manifest)
+        progress.at(Step.OPENING)
         known = await asyncio.to_thread(unseal, manifest, chunks, target, self.keys)
+        progress.at(Step.CHECKING)
         try:
             facts = await asyncio.to_thread(
                 check, target, expected_device=manifest.device_jid, before=manifest.rows
@@ -197,6 +205,7 @@ class Shelf:
                 known=known,
             )
 
+        progress.at(Step.SEALING)
         prepared = await asyncio.to_thread(laid_out, self._known)
         missing = await self.vault.missing(prepared.chunk_ids)
         if (lost := prepared.lost(missing)) and self._known is not None:
@@ -206,6 +215,7 @@ class Shelf:
         if whole := self.damaged:  # a chunk that is there may be the one that cannot be read
             missing = set(prepared.chunk_ids)
         sealed, chunks = await asyncio.to_thread(prepared.seal, missing)
+        progress.at(Step.STORING)
         await self.vault.put(sealed, chunks, epoch=epoch if writing_as is None else writing_as)
         self._known = prepared.known
         if whole:
@@ -290,6 +300,18 @@ class Shelf:
                 identity=was.identity,
                 writing_as=writing_as,
             )
+
+    async def _chunks(self, manifest: Manifest) -> Mapping[str, bytes]:
+        """All of a backup's, some at a time."""
+        sizes = {ref.id: ref.size_bytes for ref in manifest.chunks}
+        total_bytes, done_bytes = sum(sizes.values()), 0
+        found: dict[str, bytes] = {}
+        rest = iter(sizes)
+        while piece := list(islice(rest, PIECE_CHUNKS)):
+            progress.at(Step.FETCHING, done_bytes=done_bytes, total_bytes=total_bytes)
+            found |= await self.vault.chunks(piece)
+            done_bytes += sum(sizes[each] for each in piece)
+        return found
 
     async def _newest(self) -> int:
         listed = await self.listed()

@@ -6,6 +6,7 @@ Times are RFC 3339 in UTC with milliseconds.
 from pydantic import BaseModel, Field
 
 from service.backup.model import Kept, RestoreKind
+from service.backup.progress import Progress
 from service.backup.report import (
     BackupStatus,
     Outcome,
@@ -68,6 +69,27 @@ class RestoredOut(BaseModel):
         )
 
 
+class ProgressOut(BaseModel):
+    """How far something is."""
+
+    began_at: str
+    step: str | None = Field(description="what is done just now, in words")
+    done_bytes: int = Field(description="of this step")
+    total_bytes: int = Field(description="of this step; 0 where nobody can say")
+    words: str = Field(description="the step and how far it is, for people")
+
+    @classmethod
+    def of(cls, progress: Progress) -> "ProgressOut":
+        """The view of it."""
+        return cls(
+            began_at=rfc3339(progress.began_at),
+            step=progress.step,
+            done_bytes=progress.done_bytes,
+            total_bytes=progress.total_bytes,
+            words=progress.words,
+        )
+
+
 class BackupStatusOut(BaseModel):
     """The backups at a glance."""
 
@@ -77,6 +99,7 @@ class BackupStatusOut(BaseModel):
     writing: bool = Field(description="this process owns the account and makes its backups")
     unprotected: bool = Field(description="connected although the place of the backups did not answer")
     busy: str | None = Field(description="what is being done now")
+    progress: ProgressOut | None = Field(description="how far that is; null when nothing is being done")
     kept: int | None = Field(description="how many there are; null while that is not known")
     last_backup_at: str | None
     last_sequence: int | None
@@ -97,7 +120,8 @@ class BackupStatusOut(BaseModel):
             local_key=status.local_key,
             writing=status.epoch is not None,
             unprotected=status.unprotected,
-            busy=status.busy,
+            busy=None if status.progress is None else status.progress.what,
+            progress=None if status.progress is None else ProgressOut.of(status.progress),
             kept=status.kept,
             last_backup_at=rfc3339_or_none(status.last_success_at),
             last_sequence=status.last_sequence,

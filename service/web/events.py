@@ -61,6 +61,8 @@ class Events:
             self._outbox.subscribe(self.wake),
             self._connection.subscribe(lambda _: self.wake()),
         ]
+        if self._backups is not None:
+            self._unsubscribe.append(self._backups.subscribe(self.wake))
 
     async def stop(self, _: web.Application) -> None:
         """End every stream; an `on_shutdown` signal."""

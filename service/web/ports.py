@@ -86,6 +86,9 @@ class Backups(Protocol):
     def status(self) -> BackupStatus:
         """What is known of them, O(1)."""
 
+    def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call it whenever something begins, gets further or ends; the answer ends that."""
+
     async def listed(self) -> Sequence[Kept]:
         """All of them, the latest first. Raises VaultUnavailable."""
 

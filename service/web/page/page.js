@@ -130,6 +130,9 @@ function backupNote(backup) {
 }
 
 function tickBackup(backup) {
+  const { busy, progress } = backup;
+  byId("backup-busy").hidden = progress === null || secondsSince(progress.began_at) < 1;
+  if (progress !== null) say("backup-busy", `Now ${[busy, progress.words].filter(Boolean).join(": ")} …`);
   const ago = (time, never) => (time === null ? never : `${duration(secondsSince(time))} ago`);
   say("backup-last", backup.enabled ? ago(backup.last_backup_at, "none yet") : "off");
   say("backup-verified", ago(backup.last_verified_at, "never"));

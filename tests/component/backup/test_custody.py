@@ -83,6 +83,28 @@ async def test_where_a_session_stopped_it_goes_on_with_the_next_fence(house: Bui
     assert second.path.stat().st_mode & 0o777 == 0o600
 
 
+async def test_how_far_a_restore_and_a_backup_are_is_told(house: Build) -> None:
+    first, second = house("first"), house("second")
+    told: dict[str, list[str]] = {}
+
+    def hear(name: str, it: House) -> None:
+        def heard() -> None:
+            if (now := it.backups.doings.now) is not None and now.step is not None:
+                told.setdefault(f"{name}: {now.what}", []).append(now.step.name)
+
+        it.backups.doings.subscribe(heard)
+
+    hear("first", first)
+    hear("second", second)
+    await stopped(first)
+    await second.takes_over(2)
+    assert told == {
+        "first: making a backup": ["COPYING", "CHECKING", "SEALING", "STORING"],
+        "second: bringing back the session": ["FETCHING", "OPENING", "CHECKING"],
+    }
+    assert second.backups.status().progress is None
+
+
 async def test_a_fence_that_somebody_else_had_in_between_means_anew(house: Build) -> None:
     first, second = house("first"), house("second")
     await stopped(first)

@@ -40,7 +40,7 @@ class Owner:
     async def waits(self) -> None:
         """It has done everything and sleeps."""
         async with asyncio.timeout(PATIENCE_S):
-            while self.house.backups.status().busy or 5.0 not in self.clock.sleeps:
+            while self.house.backups.status().progress or 5.0 not in self.clock.sleeps:
                 await asyncio.sleep(0.001)
 
     async def until(self, fits: Callable[[], bool]) -> None:

@@ -10,10 +10,13 @@ import pytest
 import structlog
 from click.testing import CliRunner
 
+from service.backup import progress
+from service.backup.progress import Step
 from service.backup.report import Outcome
 from service.cli import main
 from service.engine.session import SessionFile
 from service.web.backups import TROUBLES
+from service.web.events import GAP_S
 from tests.component.web.backed_up import BackedUp
 from tests.component.web.conftest import Beacon, Start
 from tests.component.web.scripted import CONNECTED
@@ -151,6 +154,34 @@ async def test_a_backup_that_is_not_there_is_not_found(owner: Beacon) -> None:
     assert (await asked(owner, "POST", f"{BACKUPS}/7/verify", 404))["reason"] == "no-backup"
     assert (await asked(owner, "GET", BACKUPS))["status"]["verify_trouble"] is None
     assert (await asked(owner, "POST", f"{BACKUPS}/0/verify", 422))["errors"][0]["field"] == "sequence"
+
+
+async def test_the_live_stream_tells_what_is_being_done_and_how_far_it_is(owner: Beacon) -> None:
+    doings = there(owner).parts.backups.doings
+    async with owner.client.get("/api/v1/events") as stream, asyncio.timeout(10):
+        seen: list[tuple[str | None, str | None]] = []
+
+        async def until(busy: str | None, words: str | None) -> None:
+            while (busy, words) not in seen:
+                line = await stream.content.readline()
+                if line.startswith(b"data: "):
+                    status = json.loads(line[6:])["backup"]
+                    seen.append((status["busy"], status["progress"] and status["progress"]["words"]))
+
+        async def gaps_pass() -> None:
+            while True:
+                if any(left <= GAP_S * 1.01 for left in owner.clock.sleeps):
+                    owner.clock.advance(GAP_S)
+                await asyncio.sleep(0.001)
+
+        passing = asyncio.create_task(gaps_pass())
+        await until(None, None)
+        with doings.begin("checking a backup"):
+            progress.at(Step.FETCHING, done_bytes=1_000_000, total_bytes=50_000_000)
+            await until("checking a backup", "fetching it, 1.0 of 50.0 MB")
+            seen.clear()
+        await until(None, None)
+        passing.cancel()
 
 
 async def test_without_backups_there_are_none_and_none_is_made(beacon: Beacon) -> None:
