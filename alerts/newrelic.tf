@@ -222,7 +222,7 @@ locals {
     }
     WhatsAppBackupRefused = {
       severity = "warning"
-      says     = "The session was found unfit to be kept. First compare with the phone: is this device still linked?"
+      says     = "The session was found unfit to be kept. First see on the phone whether this device is still linked."
       query    = "SELECT sum(whatsapp_backup_refusals_total) FROM Metric FACET account, reason"
       limit    = 0
       within   = 3600
