@@ -1,8 +1,7 @@
 """The backups of one account, as the rest of the service sees them: made, listed, checked, brought back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,11 +9,12 @@ from typing import Final
 import structlog
 from opentelemetry.trace import Span, Tracer
 
-from service.backup import spans
+from service.backup import progress, spans
 from service.backup.checks import check
 from service.backup.home import Home
 from service.backup.metrics import BackupMetrics
 from service.backup.model import Cause, Kept, Manifest, Refusal
+from service.backup.progress import Doings, Step
 from service.backup.report import (
     BackupStatus,
     Outcome,
@@ -106,7 +106,8 @@ class Backups:
         self._tenure: Tenure | None = None
         self._good: _Good | None = None
         self._learned = False
-        self._doings: list[str] = []
+        self.doings = Doings(clock)
+        """What is being done for the backups."""
         self._last: Report | None = None
         self._last_success_at: float | None = None
         self._last_verified_at: float | None = None
@@ -122,9 +123,9 @@ class Backups:
 
     async def back_up(self, cause: Cause) -> Report:
         """Keep the session as it is now. Does not raise: the report says how it ended."""
-        async with self._one, self._doing("making a backup"):
+        async with self._one:
             began = self._clock.monotonic()
-            with spans.backup(self._tracer, cause) as span:
+            with self.doings.begin("making a backup"), spans.backup(self._tracer, cause) as span:
                 report = await self._report(cause, span, began)
                 spans.ended(span, report.outcome, good=report.outcome.success)
                 self._metrics.ran(cause, report.outcome, seconds=report.took_s)
@@ -140,24 +141,22 @@ class Backups:
 
         Raises BackupMissing, BackupUnreadable, BackupKeyMissing, VaultUnavailable, BackupError.
         """
-        async with self._doing("checking a backup"):
-            with spans.verify(self._tracer):
-                try:
-                    verified = await self._shelf.verify(sequence)
-                except BackupMissing:
-                    raise  # says nothing about those that are there
-                except BackupError as error:
-                    self._verify_trouble = str(error)
-                    raise
+        with self.doings.begin("checking a backup"), spans.verify(self._tracer):
+            try:
+                verified = await self._shelf.verify(sequence)
+            except BackupMissing:
+                raise  # says nothing about those that are there
+            except BackupError as error:
+                self._verify_trouble = str(error)
+                raise
         if sequence is None:
             self._last_verified_at, self._verify_trouble = verified.at, None
         return verified
 
     async def restore_to(self, file: Path, sequence: int | None = None) -> Restored:
         """Bring a backup to a new file; see Shelf.restore_to."""
-        async with self._doing("bringing back a session"):
-            with spans.restore(self._tracer):
-                return await self._shelf.restore_to(file, sequence)
+        with self.doings.begin("bringing back a session"), spans.restore(self._tracer):
+            return await self._shelf.restore_to(file, sequence)
 
     async def prune(self) -> Pruned:
         """Forget what the rule of retention does not keep. Raises VaultUnavailable."""
@@ -167,8 +166,9 @@ class Backups:
         """Seal the newest backup with the first key. Raises FenceTooOld without a tenure, and as `verify`."""
         if self._tenure is None:
             raise FenceTooOld(NOT_OURS)
-        async with self._one, self._doing("changing the key"):
-            return await self._shelf.rotate_key(writing_as=self._tenure.epoch)
+        async with self._one:
+            with self.doings.begin("changing the key"):
+                return await self._shelf.rotate_key(writing_as=self._tenure.epoch)
 
     def status(self) -> BackupStatus:
         """What is known, from memory."""
@@ -180,7 +180,7 @@ class Backups:
             local_key=self._shelf.keys.local,
             epoch=None if self._tenure is None else self._tenure.epoch,
             unprotected=self.unprotected,
-            busy=self._doings[-1] if self._doings else None,
+            progress=self.doings.now,
             kept=self._shelf.count,
             last_success_at=self._last_success_at,
             last_sequence=None if self._good is None else self._good.sequence,
@@ -265,8 +265,10 @@ class Backups:
         adopted = lineage is not None and lineage.adopted
         async with self._shelf.scratch.file() as path:
             taken_at, identity = self._clock.now(), await self._home.identity()
+            progress.at(Step.COPYING)
             await self._home.copy(path)
             span.add_event("snapshot taken")
+            progress.at(Step.CHECKING)
             facts = await asyncio.to_thread(self._checked, path, adopted=adopted)
             span.add_event("checked")
             good, clean = self._good, cause is Cause.STOP
@@ -384,14 +386,6 @@ class Backups:
             )
         elif before is None or (before.outcome, before.sentence) != (report.outcome, report.sentence):
             log.warning("backup.failed", outcome=report.outcome, why=report.sentence, **fields)
-
-    @asynccontextmanager
-    async def _doing(self, what: str) -> AsyncIterator[None]:
-        self._doings.append(what)
-        try:
-            yield
-        finally:
-            self._doings.remove(what)
 
 
 def _number(jid: str) -> str:
