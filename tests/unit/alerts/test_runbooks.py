@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,7 @@ SUFFIXES: Final = ("_bucket", "_count", "_sum")
 FROM_PROMETHEUS: Final = {"up", "ALERTS"}
 
 
+@cache
 def metrics() -> set[str]:
     """Every name that can stand in a query."""
     names = set(recorded()) | FROM_PROMETHEUS
@@ -52,8 +54,8 @@ def queries(page: Path) -> Iterator[str]:
 
 def commands(text: str) -> Iterator[list[str]]:
     """The words behind `beacon` of every command in the text."""
-    for found in re.findall(r"(?:^ *|`)beacon ([a-z][^`\n]+)", text, re.M):
-        yield shlex.split(found)
+    for found in re.findall(r"^ *beacon (.+)$|`beacon ([a-z][^`]+)`", text, re.M):
+        yield shlex.split("".join(found))
 
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
