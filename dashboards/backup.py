@@ -4,7 +4,7 @@ from typing import Final
 
 from dashboards.frame import Board, Row
 from dashboards.panels import YES_NO, Look, bars, lines, said, tile
-from dashboards.queries import Query, age, during, events, of, quantile, quantiles, rate, ratio
+from dashboards.queries import WHOSE, Query, age, during, events, of, quantile, quantiles, rate, ratio
 
 DAY: Final = 86_400
 BY: Final = "{{instance}} {{account}}"
@@ -26,12 +26,13 @@ NOW: Final = Row(
             of("whatsapp_backup_enabled"),
             says={"0": Look("no", "orange"), "1": Look("yes", "green")},
             width=3,
+            legend=BY,
         ),
         tile(
             "Last backup",
             "Since when the session was last known to be in the vault as it was.",
             "s",
-            age(of("whatsapp_backup_last_success_timestamp_seconds")),
+            age(of("whatsapp_backup_last_success_timestamp_seconds"), by=WHOSE),
             limits=[(2 * 3600, "orange"), (6 * 3600, "red")],
             none="never",
             width=3,
@@ -41,7 +42,7 @@ NOW: Final = Row(
             "Last check",
             "Since when the newest backup was last fetched and checked as a restore would.",
             "s",
-            age(of("whatsapp_backup_last_verified_timestamp_seconds")),
+            age(of("whatsapp_backup_last_verified_timestamp_seconds"), by=WHOSE),
             limits=[(1.5 * DAY, "orange"), (3 * DAY, "red")],
             none="never",
             width=3,
@@ -53,6 +54,7 @@ NOW: Final = Row(
             "short",
             of("whatsapp_backup_kept"),
             width=3,
+            legend=BY,
         ),
         tile(
             "Size",
@@ -60,6 +62,7 @@ NOW: Final = Row(
             "bytes",
             of("whatsapp_backup_size_bytes"),
             width=3,
+            legend=BY,
         ),
         tile(
             "Protected",
@@ -69,6 +72,7 @@ NOW: Final = Row(
             says=YES_NO,
             width=3,
             runbook="WhatsAppBackupUnprotected",
+            legend=BY,
         ),
         tile(
             "Owner number",
@@ -76,12 +80,13 @@ NOW: Final = Row(
             "none",
             of("whatsapp_backup_epoch"),
             width=3,
+            legend=BY,
         ),
         tile(
             "Brought back",
             "Since when the session is one that was brought back from a backup.",
             "s",
-            age(of("whatsapp_backup_last_restore_timestamp_seconds")),
+            age(of("whatsapp_backup_last_restore_timestamp_seconds"), by=WHOSE),
             none="never",
             width=3,
             runbook="WhatsAppSessionRestored",
@@ -175,6 +180,7 @@ CHECKS: Final = Row(
             none="none",
             width=6,
             height=8,
+            legend=BY,
         ),
         lines(
             "Could not be read at first",
@@ -188,14 +194,14 @@ CHECKS: Final = Row(
             "Age of the last backup",
             "Time since the session was last known to be in the vault as it was.",
             "s",
-            Query(age(of("whatsapp_backup_last_success_timestamp_seconds")), BY),
+            Query(age(of("whatsapp_backup_last_success_timestamp_seconds"), by=WHOSE), "{{account}}"),
             width=8,
         ),
         lines(
             "Age of the last check",
             "Time since the newest backup was last fetched and checked.",
             "s",
-            Query(age(of("whatsapp_backup_last_verified_timestamp_seconds")), BY),
+            Query(age(of("whatsapp_backup_last_verified_timestamp_seconds"), by=WHOSE), "{{account}}"),
             width=8,
         ),
         lines(

@@ -15,7 +15,20 @@ from dashboards.panels import (
     tile,
     timeline,
 )
-from dashboards.queries import Query, age, during, events, occurred, of, quantiles, rate, ratio, total
+from dashboards.queries import (
+    WHOSE,
+    Query,
+    age,
+    during,
+    events,
+    kept,
+    occurred,
+    of,
+    quantiles,
+    rate,
+    ratio,
+    total,
+)
 from dashboards.states import ADVICE, TITLES
 
 DAY: Final = 86_400
@@ -91,12 +104,13 @@ WELL: Final = Row(
             of("whatsapp_connected"),
             says=YES_NO,
             runbook="WhatsAppDisconnected",
+            legend=BY,
         ),
         tile(
             "Waiting",
             "Messages that are still to be sent.",
             "short",
-            total(of("whatsapp_queue_messages", 'state=~"queued|sending"')),
+            kept('state=~"queued|sending"'),
             limits=[(100, "orange"), (1000, "red")],
             runbook="WhatsAppQueueDeep",
         ),
@@ -104,8 +118,8 @@ WELL: Final = Row(
             "Oldest waits for",
             "Since when the oldest message waits that is still to be sent.",
             "s",
-            age(of("whatsapp_queue_oldest_timestamp_seconds")),
-            limits=[(300, "orange"), (900, "red")],
+            age(of("whatsapp_queue_oldest_timestamp_seconds"), by=WHOSE),
+            limits=[(300, "orange"), (1800, "red")],
             none="nothing waits",
             runbook="WhatsAppOldestMessageWaits",
         ),
@@ -135,7 +149,7 @@ WELL: Final = Row(
             "Messages of which nobody knows yet whether WhatsApp has them, and those held back for a person "
             "to decide.",
             "short",
-            total(of("whatsapp_queue_messages", 'state=~"unknown|held"')),
+            kept('state=~"unknown|held"'),
             limits=[(0.5, "orange"), (20, "red")],
             runbook="WhatsAppUnknownOutcomes",
         ),
@@ -152,7 +166,7 @@ WELL: Final = Row(
             "Last backup",
             "Since when the session was last known to be in the vault as it was. Grey: none was ever made.",
             "s",
-            age(of("whatsapp_backup_last_success_timestamp_seconds")),
+            age(of("whatsapp_backup_last_success_timestamp_seconds"), by=WHOSE),
             limits=[(2 * 3600, "orange"), (6 * 3600, "red")],
             none="never",
             runbook="WhatsAppBackupStale",
@@ -161,7 +175,7 @@ WELL: Final = Row(
             "Last check of a backup",
             "Since when the newest backup was last fetched and checked as a restore would.",
             "s",
-            age(of("whatsapp_backup_last_verified_timestamp_seconds")),
+            age(of("whatsapp_backup_last_verified_timestamp_seconds"), by=WHOSE),
             limits=[(1.5 * DAY, "orange"), (3 * DAY, "red")],
             none="never",
             runbook="WhatsAppBackupUnverified",
@@ -171,10 +185,11 @@ WELL: Final = Row(
             "Memory of the service and its engine, of what they may use. No value without a limit.",
             "percentunit",
             ratio(total(of("whatsapp_memory_used_bytes")), total(of("whatsapp_memory_limit_bytes"))),
-            limits=[(0.8, "orange"), (0.95, "red")],
+            limits=[(0.8, "orange"), (0.9, "red")],
             none="no limit",
             decimals=0,
             runbook="WhatsAppMemoryNearLimit",
+            legend=BY,
         ),
         tile(
             "Engine ended",
@@ -257,7 +272,7 @@ WAITING: Final = Row(
             "them.",
             "short",
             Query(
-                total(of("whatsapp_queue_messages", 'state=~"queued|sending|unknown|held"'), by=("state",)),
+                kept('state=~"queued|sending|unknown|held"', by=("state",)),
                 "{{state}}",
             ),
             runbook="WhatsAppQueueDeep",

@@ -123,7 +123,7 @@ def tile(
     unit: str,
     expression: str,
     *,
-    legend: str = "{{instance}} {{account}}",
+    legend: str = "{{account}}",
     limits: Steps = (),
     says: Mapping[str, Look] | None = None,
     none: str | None = None,

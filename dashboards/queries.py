@@ -11,7 +11,10 @@ ACCOUNT: Final = f'{SERVICE},account=~"$account"'
 
 WINDOW: Final = "$__rate_interval"
 WHO: Final = ("instance", "account")
-"""What tells one account's line from another's."""
+"""What tells one process's line from another's."""
+
+WHOSE: Final = ("account",)
+"""For what several processes with one account would tell alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,12 @@ def total(selector: str, *, by: tuple[str, ...] = WHO) -> str:
     return f"{_sum(by)} ({selector})"
 
 
+def kept(*matchers: str, by: tuple[str, ...] = WHOSE) -> str:
+    """Messages in the store, which every process that shares it tells of: counted once."""
+    once = ", ".join(dict.fromkeys(("account", "state", *by)))
+    return f"{_sum(by)} (max by ({once}) ({of('whatsapp_queue_messages', *matchers)}))"
+
+
 def rate(metric: str, *matchers: str, by: tuple[str, ...] = WHO) -> str:
     """A counter's rate a second."""
     return f"{_sum(by)} (rate({of(metric, *matchers)}[{WINDOW}]))"
@@ -53,7 +62,7 @@ def occurred(metric: str, *matchers: str, by: tuple[str, ...]) -> str:
     return f"{events(metric, *matchers, by=by)} > 0"
 
 
-def during(metric: str, *matchers: str, by: tuple[str, ...] = WHO, span: str = "$__range") -> str:
+def during(metric: str, *matchers: str, by: tuple[str, ...] = WHOSE, span: str = "$__range") -> str:
     """How often something happened over the time that is shown, or another span."""
     return f"{_sum(by)} (increase({of(metric, *matchers)}[{span}]))"
 

@@ -6,17 +6,18 @@ from dashboards.frame import Board, Row
 from dashboards.overview import GAVE_UP, ON_TIME
 from dashboards.panels import Look, bars, heat, lines, said, tile, timeline
 from dashboards.queries import (
+    WHOSE,
     WINDOW,
     Query,
     age,
     during,
     events,
+    kept,
     occurred,
     of,
     quantile,
     quantiles,
     rate,
-    total,
 )
 
 BY: Final = "{{instance}} {{account}}"
@@ -45,7 +46,7 @@ NOW: Final = Row(
             "Waiting",
             "Messages that are still to be sent.",
             "short",
-            total(of("whatsapp_queue_messages", 'state=~"queued|sending"')),
+            kept('state=~"queued|sending"'),
             limits=[(100, "orange"), (1000, "red")],
             runbook="WhatsAppQueueDeep",
         ),
@@ -53,8 +54,8 @@ NOW: Final = Row(
             "Oldest waits for",
             "Since when the oldest message waits that is still to be sent.",
             "s",
-            age(of("whatsapp_queue_oldest_timestamp_seconds")),
-            limits=[(300, "orange"), (900, "red")],
+            age(of("whatsapp_queue_oldest_timestamp_seconds"), by=WHOSE),
+            limits=[(300, "orange"), (1800, "red")],
             none="nothing waits",
             runbook="WhatsAppOldestMessageWaits",
         ),
@@ -85,7 +86,7 @@ NOW: Final = Row(
             "releases "
             "them.",
             "short",
-            total(of("whatsapp_queue_messages", 'state="held"')),
+            kept('state="held"'),
             limits=[(0.5, "orange"), (20, "red")],
             runbook="WhatsAppHeldMessages",
         ),
@@ -97,6 +98,7 @@ NOW: Final = Row(
             limits=[(30, "orange"), (120, "red")],
             none="never",
             runbook="WhatsAppDispatcherStuck",
+            legend=BY,
         ),
     ),
 )
@@ -115,7 +117,7 @@ FLOW: Final = Row(
             "Messages that are not at rest, by state.",
             "short",
             Query(
-                total(of("whatsapp_queue_messages", 'state=~"queued|sending|unknown|held"'), by=("state",)),
+                kept('state=~"queued|sending|unknown|held"', by=("state",)),
                 "{{state}}",
             ),
             runbook="WhatsAppQueueDeep",
@@ -130,16 +132,16 @@ FLOW: Final = Row(
             "Oldest message",
             "How long the oldest message has waited that is still to be sent; no line while none waits.",
             "s",
-            Query(age(of("whatsapp_queue_oldest_timestamp_seconds")), BY),
+            Query(age(of("whatsapp_queue_oldest_timestamp_seconds"), by=WHOSE), "{{account}}"),
             runbook="WhatsAppOldestMessageWaits",
-            limits=[(900, "red")],
+            limits=[(1800, "red")],
         ),
         lines(
             "At rest",
             "Kept messages that are at rest, by state. They are removed when their time is over.",
             "short",
             Query(
-                total(of("whatsapp_queue_messages", 'state!~"queued|sending|unknown|held"'), by=("state",)),
+                kept('state!~"queued|sending|unknown|held"', by=("state",)),
                 "{{state}}",
             ),
         ),
@@ -148,8 +150,8 @@ FLOW: Final = Row(
             "How fast messages are late or given up, measured in what the objective (99 % within 5 minutes) "
             "allows: above 1 for long, the promise is not kept.",
             "none",
-            Query(late("1h"), f"1 h {BY}"),
-            Query(late("6h"), f"6 h {BY}"),
+            Query(late("1h"), "1 h {{account}}"),
+            Query(late("6h"), "6 h {{account}}"),
             limits=[(1, "orange"), (14.4, "red")],
             runbook="WhatsAppDeliveryBudgetBurnsSlowly",
         ),
@@ -237,7 +239,7 @@ ATTEMPTS: Final = Row(
             "Unknown outcomes",
             "Messages of which it was unknown whether WhatsApp had them, by how that was resolved.",
             Query(events("whatsapp_queue_unknown_resolved_total", by=("resolution",)), "{{resolution}}"),
-            Query(total(of("whatsapp_queue_messages", 'state="unknown"'), by=()), "unknown now"),
+            Query(kept('state="unknown"', by=()), "unknown now"),
             runbook="WhatsAppUnknownOutcomes",
         ),
         bars(

@@ -52,10 +52,11 @@ NOW: Final = Row(
             "Memory of the service and its engine, of what they may use. No value without a limit.",
             "percentunit",
             ratio(total(of("whatsapp_memory_used_bytes")), total(of("whatsapp_memory_limit_bytes"))),
-            limits=[(0.8, "orange"), (0.95, "red")],
+            limits=[(0.8, "orange"), (0.9, "red")],
             none="no limit",
             decimals=0,
             runbook="WhatsAppMemoryNearLimit",
+            legend=BY,
         ),
         tile(
             "Engine runs",
@@ -64,6 +65,7 @@ NOW: Final = Row(
             of("whatsapp_engine_up"),
             says=YES_NO,
             runbook="WhatsAppEngineCrashLoop",
+            legend=BY,
         ),
         tile(
             "Errors logged",
@@ -272,12 +274,23 @@ TOLD: Final = Row(
             runbook="WhatsAppDown",
         ),
         bars(
+            "Pushed",
+            "Requests with traces or metrics to the OTLP receiver, by how they ended; none without one.",
+            Query(
+                events("whatsapp_telemetry_exports_total", by=("signal", "result")), "{{signal}}: {{result}}"
+            ),
+        ),
+        bars(
+            "Given up",
+            "Spans and points of metrics that the receiver would not have, or for which there was no room.",
+            Query(events("whatsapp_telemetry_dropped_total", by=("signal",)), "{{signal}}"),
+        ),
+        bars(
             "Alerts taken",
             "Notifications of Alertmanager and Grafana that were handed in, by what became of them.",
             Query(
                 events("whatsapp_alerts_received_total", by=("source", "outcome")), "{{source}}: {{outcome}}"
             ),
-            width=24,
         ),
     ),
     collapsed=True,
