@@ -23,6 +23,8 @@ from service.engine.protocol import (
     Receipt,
     ReceiptKind,
     Refused,
+    Undecryptable,
+    Unread,
 )
 from service.engine.session import SessionFile
 from service.errors import SimulatorError
@@ -39,13 +41,15 @@ PAIRING_S: Final = 60.0
 @dataclass
 class Contact:
     """A person with a paired client in a process of its own. `inbox` is what it decrypted, in order;
-    `asked_again` the ids of messages that others' clients asked it for once more, unable to read them."""
+    `asked_again` the ids of messages that others' clients asked it for once more, unable to read them;
+    `dropped` those of messages that its own client dropped, because their key had been used before."""
 
     name: str
     phone: str
     engine: EngineProcess
     inbox: list[str] = field(default_factory=list)
     asked_again: set[str] = field(default_factory=set)
+    dropped: set[str] = field(default_factory=set)
 
     async def send(self, phone: str, text: str) -> str:
         """Write to somebody; the message's id. Raises SimulatorError when it was not accepted."""
@@ -82,6 +86,8 @@ async def contact(
                 heard()
             case Receipt(receipt=ReceiptKind.RETRY):
                 person.asked_again.update(event.message_ids)
+            case Undecryptable(reason=Unread.OLD_COUNTER):
+                person.dropped.add(event.id)
 
     session = SessionFile(folder / f"{name}.db")
     session.prepare()

@@ -10,6 +10,8 @@ what people's own clients decrypted, and what the bot was told (a plugin writes 
     inbound                 messages that people sent to the bot
     inbound_lost            of these, never told to the bot, those of the next line excepted
     inbound_acked_unseen    taken from WhatsApp by the bot's client, which was killed before it told anybody
+    outbound_dropped        messages that people's clients dropped and confirmed, as their key had been used
+    inbound_dropped         messages that the bot's client dropped so
     linked                  how often a phone was linked; the first time is the only one
     qr                      rounds in which the service asked for a phone
     restore_ms              bringing the session back: fetched, unsealed, checked, in place
@@ -17,12 +19,11 @@ what people's own clients decrypted, and what the bot was told (a plugin writes 
                             dead one has to expire first (15 s)
     undecryptable           messages that the restored session could not read at once, and asked for again
 
-Who is written to does not write, and who writes has one letter on its way at a time: otherwise whatsmeow
-itself loses messages now and then, on whichever side, without any dyno's end. It takes a session from its
-store, turns its ratchet and puts it back with no lock between sending (send.go), receiving (message.go,
-decryptDM) and sending again (retry.go, each request in a goroutine), uses a key twice, and whoever gets the
-second message ignores it ("received message with old counter") and confirms it. `--mixed` and `--ahead 20`
-show it.
+Everybody writes and is written to, with up to 20 letters on their way at once: that way whatsmeow by itself,
+without any dyno's end, spoils sessions (service/engine/turns.py says how, and what keeps Beacon's client, and
+the people's, from that). What a spoiled session costs is dropped by the other side. So a loss with a drop on
+the bot's side was made by the client of whoever wrote, and one with a drop on the people's side by Beacon's.
+With `--apart` who is written to does not write.
 """
 
 import argparse
@@ -53,6 +54,7 @@ from service.demo.check import UNKNOWN_WAIT_S, pair
 from service.demo.host import Host
 from service.demo.ledger import Ledger
 from service.demo.people import BEACON, CONTACTS, Contact, contact
+from service.engine.protocol import Unread
 from service.simulator.accounts import Account
 from service.simulator.server import Simulator
 from service.telemetry import logging
@@ -63,7 +65,10 @@ from tests.component.postgres import Postgres
 from tests.witness import Witness
 
 READERS: Final = ("Ann", "Ben")
-WRITERS: Final = ("Cleo", "Dan")
+ONLY_WRITERS: Final = ("Cleo", "Dan")
+LETTERS_AHEAD: Final = 20
+"""How many letters of one person may be on their way at once."""
+
 LIFE_S: Final = (1.0, 4.0)
 """How long messages flow before the blow, and again after the new login."""
 
@@ -120,6 +125,8 @@ class Report:
     linked: int
     outbound_duplicates: int
     inbound_repeated: int
+    outbound_dropped: int
+    inbound_dropped: int
     rounds: Sequence[Round]
 
     @property
@@ -140,6 +147,8 @@ class Report:
             "undecryptable": sum(one.undecryptable for one in self.rounds),
             "outbound_duplicates": self.outbound_duplicates,
             "inbound_repeated": self.inbound_repeated,
+            "outbound_dropped": self.outbound_dropped,
+            "inbound_dropped": self.inbound_dropped,
             "by_blow": {blow.value: of for blow in Blow if (of := self._of(blow))},
             "each": [asdict(one) for one in self.rounds],
         }
@@ -219,6 +228,8 @@ class Traffic:
         self.ledger = ledger
         self.witness = witness
         self.bot = bot
+        self.dropped = 0
+        """What the bot's clients dropped, in all lives of the service that are over."""
         self._streams = [
             Stream(name, http, ledger, random.Random(rng.random()), between_s=BETWEEN_S, ahead=AHEAD)
             for name in ledger.people
@@ -263,8 +274,8 @@ async def play(
     *,
     seed: int,
     readers: Sequence[str] = READERS,
-    writers: Sequence[str] = WRITERS,
-    letters_ahead: int = 1,
+    writers: Sequence[str] = READERS,
+    letters_ahead: int = LETTERS_AHEAD,
     free_lease: bool = False,
 ) -> Report:
     """One round for each blow. With `free_lease` nobody waits for the lease of a killed process to expire.
@@ -312,11 +323,14 @@ async def play(
             rounds.append(await _round(dyno, traffic, http, blow, rng))
             if rounds[-1].qr:
                 break  # nothing can be sent any more
+        traffic.dropped += (await Figures.of(http)).dropped
         return Report(
             seed=seed,
             linked=bot.next_device - 1,
             outbound_duplicates=ledger.duplicates,
             inbound_repeated=repeated(witness.told),
+            outbound_dropped=sum(len(person.dropped) for person in people.values()),
+            inbound_dropped=traffic.dropped,
             rounds=rounds,
         )
 
@@ -329,6 +343,7 @@ async def _round(
     async with asyncio.TaskGroup() as group:
         group.create_task(traffic.flow(stop))
         await asyncio.sleep(rng.uniform(*LIFE_S))
+        traffic.dropped += (await Figures.of(http)).dropped
         ended_ms = await dyno.ends(blow)
         death = Death(traffic.letters(), traffic.bot)
         connected_ms = await dyno.starts()
@@ -388,6 +403,11 @@ class Figures:
         )
 
     @property
+    def dropped(self) -> int:
+        """Messages that this process dropped, because their key had been used before."""
+        return round(self.sum("whatsapp_engine_undecryptable_total", reason=Unread.OLD_COUNTER.value))
+
+    @property
     def restored(self) -> RestoreKind | None:
         """How this process brought its session back."""
         kinds = [kind for kind in RestoreKind if self.sum("whatsapp_backup_restores_total", kind=kind.value)]
@@ -404,8 +424,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="rounds, the blows in turn")
     parser.add_argument("--blows", type=Blow, nargs="+", default=list(Blow), help="only these blows")
     parser.add_argument("--seed", type=int, default=None, help="the same seed chooses the same moments")
-    parser.add_argument("--mixed", action="store_true", help="who is written to writes, too")
-    parser.add_argument("--ahead", type=int, default=1, help="letters of one person on their way at once")
+    parser.add_argument("--apart", action="store_true", help="who is written to does not write")
+    parser.add_argument(
+        "--ahead", type=int, default=LETTERS_AHEAD, help="letters of one person on their way at once"
+    )
     parser.add_argument("--json", action="store_true", help="one line instead of indented")
     parser.add_argument("--folder", type=Path, help="keep the service's log and the witness here")
     given = parser.parse_args()
@@ -415,7 +437,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="beacon-dyno-") as temporary:
         folder = given.folder or Path(temporary)
         blows = islice(cycle(given.blows), given.rounds)
-        writers = READERS if given.mixed else WRITERS
+        writers = ONLY_WRITERS if given.apart else READERS
         report = asyncio.run(play(folder, blows, seed=seed, writers=writers, letters_ahead=given.ahead))
     sys.stdout.write(json.dumps(report.as_dict(), indent=None if given.json else 2) + "\n")
     sys.exit(0 if report.holds else 1)
