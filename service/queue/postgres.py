@@ -247,9 +247,11 @@ class PostgresStore:
     async def claim(self, *, worker: str, now: float, fair: bool = False) -> Claim | None:
         """See QueueStore.claim."""
         while True:
-            with suppress(Unserved):
+            try:
                 answer = await self._write(StoreOperation.CLAIM, Take(worker, fair, now))
-                return cast("Claim | None", answer)
+            except Unserved:
+                continue
+            return cast("Claim | None", answer)
 
     async def complete(self, claim: Claim, *, whatsapp_id: str, now: float) -> Message:
         """See QueueStore.complete."""
@@ -395,11 +397,15 @@ class PostgresStore:
         return cast("T", await self._write(operation, Other(work, now)))
 
     async def _write(self, operation: StoreOperation, work: Operation) -> Any:
+        started = self._clock.monotonic()
         try:
-            answer = await self._measured(operation, self._writer.submit(work))
+            answer = await self._writer.submit(work)
         except StoreUnavailable as error:
             self._trouble = error
+            self._failed(error)
             raise
+        finally:
+            self._metrics.store_seconds(operation, self._clock.monotonic() - started)
         self._trouble = None
         return answer
 
@@ -415,19 +421,18 @@ class PostgresStore:
         deadline_s: float | None = None,
     ) -> T:
         """Beside the writer: it waits for no commit."""
-        looked = self._readers.do(look, deadline_s=deadline_s or self._deadline_s)
-        return await self._measured(operation, looked)
-
-    async def _measured(self, operation: StoreOperation, answer: Awaitable[T]) -> T:
         started = self._clock.monotonic()
         try:
-            return await answer
+            return await self._readers.do(look, deadline_s=deadline_s or self._deadline_s)
         except StoreUnavailable as error:
-            full = isinstance(error, StoreFull)
-            self._metrics.store_error(StoreErrorReason.FULL if full else StoreErrorReason.UNAVAILABLE)
+            self._failed(error)
             raise
         finally:
             self._metrics.store_seconds(operation, self._clock.monotonic() - started)
+
+    def _failed(self, error: StoreUnavailable) -> None:
+        full = isinstance(error, StoreFull)
+        self._metrics.store_error(StoreErrorReason.FULL if full else StoreErrorReason.UNAVAILABLE)
 
 
 async def _nothing(_: Transaction) -> None:

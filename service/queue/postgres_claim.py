@@ -6,17 +6,14 @@ up, a head has expired), what is known is written, and the rest is asked for aga
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import Final
-
-import asyncpg
+from typing import Any, Final, NamedTuple
 
 from service.queue import postgres_rows as rows
 from service.queue import transitions
 from service.queue.model import Claim, State
-from service.queue.postgres_transaction import Moved, Transaction, meanwhile
+from service.queue.postgres_transaction import Moved, Transaction
 
 BATCH: Final = 256
 """Most lanes that one transaction promotes."""
@@ -24,12 +21,15 @@ BATCH: Final = 256
 ROUNDS: Final = 32
 """Most times that one transaction looks, so that none takes long."""
 
+FIRST_DEPTH: Final = 2
+"""How many messages of a line are read first, where many claims are asked for."""
+
 DEEP: Final = 64
 """Most messages of a line that are read at once."""
 
 _PICK: Final = """
     WITH picked AS (
-        SELECT lane.chat FROM beacon_lane AS lane
+        SELECT lane.chat, lane.priority, lane.seq FROM beacon_lane AS lane
         WHERE lane.account = $1 AND lane.turn = 'ready' AND NOT EXISTS (
             SELECT FROM beacon_message AS message
             WHERE message.account = lane.account AND message.chat = lane.chat
@@ -37,8 +37,8 @@ _PICK: Final = """
             OFFSET 0)
         ORDER BY {order} LIMIT $3
         FOR UPDATE OF lane SKIP LOCKED)
-    SELECT chat FROM picked
-    UNION ALL SELECT NULL WHERE EXISTS (
+    SELECT chat, priority, seq FROM picked
+    UNION ALL SELECT NULL, NULL, NULL WHERE EXISTS (
         SELECT FROM beacon_lane WHERE account = $1 AND turn = 'waiting' AND due_at <= $4)"""
 PICK: Final = _PICK.format(order="lane.priority DESC, lane.seq")
 PICK_FAIR: Final = _PICK.format(order="lane.seq")
@@ -51,10 +51,8 @@ PROMOTE: Final = f"""
         ORDER BY due_at, priority DESC, seq LIMIT {BATCH} FOR UPDATE SKIP LOCKED)"""  # noqa: S608
 
 LINES: Final = """
-    SELECT line.chat, line.seq, line.priority, line.state, line.due_at, line.expires_at,
-           sender.worker AS sender,
-           ahead.claim_token AS ahead_token, ahead.seq AS ahead_seq,
-           nextval('beacon_claim_token') AS token
+    SELECT line.chat, line.seq, line.priority, line.state = 'queued', line.due_at, line.expires_at,
+           ahead.seq, ahead.claim_token, sender.worker, nextval('beacon_claim_token')
     FROM unnest($2::text[]) AS picked (chat)
     CROSS JOIN LATERAL (
         SELECT * FROM beacon_message AS message
@@ -68,13 +66,16 @@ LINES: Final = """
         SELECT message.claim_token, message.seq FROM beacon_message AS message
         WHERE message.account = $1 AND message.chat = picked.chat AND message.worker IS NOT NULL
             AND message.seq < line.seq
-        ORDER BY message.seq DESC LIMIT 1) AS ahead ON true"""
-"""$2 chats, $3 how many messages of each."""
+        ORDER BY message.seq DESC LIMIT 1) AS ahead ON true
+    WHERE $4::smallint IS NULL OR line.priority > $4 OR line.seq <= $5"""
+"""$2 chats, $3 how many messages of each; where $4 is given only those that go before a message of that
+priority and of the seq $5, whether the order is fair or not, and maybe some more."""
 
 CLAIM: Final = f"""
     UPDATE beacon_message AS m
     SET state = 'sending', claim_token = claim.token, worker = claim.worker, claimed_at = claim.at
-    FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::float8[]) AS claim (seq, token, worker, at)
+    FROM unnest($2::text::bigint[], $3::text::bigint[], $4::text[], $5::text::float8[])
+        AS claim (seq, token, worker, at)
     WHERE m.seq = claim.seq AND m.state || '' = 'queued' AND m.account || '' = $1
     RETURNING {rows.columns("m")}"""  # noqa: S608
 """`transitions.claimed`, for many messages: $2 seqs, $3 tokens, $4 workers, $5 times."""
@@ -82,7 +83,7 @@ CLAIM: Final = f"""
 LATE: Final = f"{rows.SELECT} WHERE m.account || '' = $1 AND m.seq = $2"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Take:
     """One call of QueueStore.claim."""
 
@@ -95,35 +96,19 @@ class Unserved(Exception):
     """There was too much to look at for one transaction: ask again."""
 
 
-class _Entry:
+class _Entry(NamedTuple):
     """A message of a line, as far as that says whose turn it is."""
 
-    __slots__ = ("_row", "due_at", "expires_at", "seq")
-
-    def __init__(self, row: asyncpg.Record) -> None:
-        self._row = row
-        self.seq: int = row["seq"]
-        self.due_at: float = row["due_at"]
-        self.expires_at: float = row["expires_at"]
-
-    @property
-    def priority(self) -> int:
-        priority: int = self._row["priority"]
-        return priority
-
-    @property
-    def is_queued(self) -> bool:
-        return bool(self._row["state"] == State.QUEUED)
-
-    @property
-    def ahead(self) -> tuple[int, int] | None:
-        """The message of the chat that is being sent before this one: its seq and its token."""
-        seq: int | None = self._row["ahead_seq"]
-        return None if seq is None else (seq, self._row["ahead_token"])
+    seq: int
+    priority: int
+    is_queued: bool
+    due_at: float
+    expires_at: float
+    ahead: tuple[int, int] | None
+    """The message of the chat that is being sent before this one: its seq and its token."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
+class _Given(NamedTuple):
     """A claim that is not written yet."""
 
     asked: Take
@@ -146,11 +131,12 @@ class _Line:
         return self.entries[self.at] if self.at < len(self.entries) else None
 
 
-async def take(transaction: Transaction, asked: Sequence[Take]) -> list[Claim | Unserved | None]:
-    """Serve the claims in their order; all of one `fair`."""
-    await transaction.settle_lanes()
-    answers: list[Claim | Unserved | None] = [Unserved()] * len(asked)
-    waiting, depth = list(range(len(asked))), 1 if len(asked) == 1 else 2
+async def take(transaction: Transaction, asked: Sequence[Take], answers: list[Any]) -> None:
+    """Serve the claims in their order; all of one `fair`. Their answers are put behind those that are there:
+    None, Unserved, or a Claim, which takes its place while the server ends the transaction."""
+    first = len(answers)
+    answers += [Unserved()] * len(asked)
+    waiting, depth = list(range(len(asked))), 1 if len(asked) == 1 else FIRST_DEPTH
     for turn in range(ROUNDS):
         if not waiting:
             break
@@ -158,24 +144,23 @@ async def take(transaction: Transaction, asked: Sequence[Take]) -> list[Claim | 
             served = waiting
         else:  # of one worker: then every lane that is found is one that it may take from
             served = [at for at in waiting if asked[at].worker == asked[waiting[0]].worker]
-        found = await _round(transaction, asked, served, depth=depth)
-        for at, claim in found.items():
-            answers[at] = claim
-        waiting = [at for at in waiting if at not in found]
+        given = await _round(transaction, asked, served, depth=depth)
+        await _write(transaction, {first + at: one for at, one in given.items()}, answers)
+        waiting = [at for at in waiting if at not in given]
         depth = min(DEEP, depth * 2)
-    return answers
 
 
 async def _round(
     transaction: Transaction, asked: Sequence[Take], served: list[int], *, depth: int
-) -> dict[int, Claim | None]:
+) -> dict[int, _Given | None]:
     """What is certain for some of those to be served."""
+    await transaction.settle_lanes()
     fair = asked[served[0]].fair
     workers = list({asked[at].worker for at in served})
     picked = await _pick(transaction, workers, fair=fair, limit=len(served))
     if not picked:
         return dict.fromkeys(served)
-    lines, tokens = await _read(transaction, picked, depth=depth)
+    lines, tokens = await _read(transaction, picked, depth=depth, enough=len(picked) == len(served))
     given: dict[int, _Given | None] = {}
     hand = _Hand(lines, tokens, fair=fair, depth=depth, now=transaction.now)
     for at in served:
@@ -188,7 +173,7 @@ async def _round(
     transaction.touch(picked)
     if hand.late is not None:
         await _expire(transaction, hand.late)
-    return await _write(transaction, given)
+    return given
 
 
 async def _expire(transaction: Transaction, late: tuple[int, float]) -> None:
@@ -197,56 +182,67 @@ async def _expire(transaction: Transaction, late: tuple[int, float]) -> None:
         transaction.save(transitions.expired(message, now=now), message)
 
 
-async def _write(transaction: Transaction, given: dict[int, _Given | None]) -> dict[int, Claim | None]:
-    """The claims, written; they are put together while the server finds the new heads."""
-    claims: dict[int, Claim | None] = dict.fromkeys(given)
-    new = [one for one in given.values() if one is not None]
+async def _write(transaction: Transaction, given: Mapping[int, _Given | None], answers: list[Any]) -> None:
+    """Write the claims, each of which will be the answer of that place."""
+    new = {at: one for at, one in given.items() if one is not None}
+    for at in given.keys() - new.keys():
+        answers[at] = None
     if not new:
-        await transaction.settle_lanes()
-        return claims
+        return
     found = await transaction.fetch(
         CLAIM,
-        [one.seq for one in new],
-        [one.token for one in new],
-        [one.asked.worker for one in new],
-        [one.asked.now for one in new],
+        rows.numbers([one.seq for one in new.values()]),
+        rows.numbers([one.token for one in new.values()]),
+        [one.asked.worker for one in new.values()],
+        rows.numbers([one.asked.now for one in new.values()]),
     )
     if len(found) != len(new):
         raise Moved
     transaction.moves[State.QUEUED, State.SENDING] += len(new)
 
     def put_together() -> None:
-        message = {row["seq"]: rows.message(row) for row in found}
-        for at, one in given.items():
-            if one is not None:
-                claims[at] = Claim(message[one.seq], one.token, one.behind)
+        messages = {message.seq: message for message in map(rows.message, found)}
+        for at, one in new.items():
+            answers[at] = Claim(messages[one.seq], one.token, one.behind)
 
-    await meanwhile(transaction.settle_lanes(), put_together)
-    return claims
+    transaction.at_the_end(put_together)
 
 
-async def _pick(transaction: Transaction, workers: list[str], *, fair: bool, limit: int) -> list[str]:
+async def _pick(
+    transaction: Transaction, workers: list[str], *, fair: bool, limit: int
+) -> dict[str, tuple[int, int]]:
+    """Lanes, which are held now, in the order that they are in: the priority and the seq of each."""
     query = PICK_FAIR if fair else PICK
-    found = [row["chat"] for row in await transaction.fetch(query, workers, limit, transaction.now)]
-    if None in found:
+    found = await transaction.fetch(query, workers, limit, transaction.now)
+    if found and found[-1]["chat"] is None:
         await transaction.execute(PROMOTE, transaction.now)
-        found = [row["chat"] for row in await transaction.fetch(query, workers, limit, transaction.now)]
-    picked = [chat for chat in found if chat is not None]
+        found = await transaction.fetch(query, workers, limit, transaction.now)
+    picked = {chat: (priority, seq) for chat, priority, seq in found if chat is not None}
     transaction.holds(picked)
     return picked
 
 
-async def _read(transaction: Transaction, picked: list[str], *, depth: int) -> tuple[list[_Line], list[int]]:
+async def _read(
+    transaction: Transaction, picked: Mapping[str, tuple[int, int]], *, depth: int, enough: bool
+) -> tuple[list[_Line], list[int]]:
+    """The first messages of the lines, and tokens for them. Where the lanes are `enough` there is a head for
+    each claim; so the second of a line matters only where it goes before the last of the heads."""
+    last: tuple[int, int] | tuple[None, None] = (None, None)
+    if enough and depth == FIRST_DEPTH:
+        last = min(priority for priority, _ in picked.values()), max(seq for _, seq in picked.values())
     lines: dict[str, _Line] = {}
     tokens: list[int] = []
-    for row in await transaction.fetch(LINES, picked, depth):
-        line = lines.get(row["chat"])
+    for row in await transaction.fetch(LINES, list(picked), depth, *last):
+        chat, seq, priority, is_queued, due_at, expires_at, ahead_seq, ahead_token, sender, token = row
+        line = lines.get(chat)
         if line is None:
-            line = lines[row["chat"]] = _Line([], row["sender"])
-        line.entries.append(_Entry(row))
-        tokens.append(row["token"])
+            line = lines[chat] = _Line([], sender)
+        ahead = None if ahead_seq is None else (ahead_seq, ahead_token)
+        line.entries.append(_Entry(seq, priority, is_queued, due_at, expires_at, ahead))
+        tokens.append(token)
     for line in lines.values():
-        line.entries.sort(key=attrgetter("seq"))
+        if len(line.entries) > 1:
+            line.entries.sort()
     return list(lines.values()), sorted(tokens, reverse=True)
 
 

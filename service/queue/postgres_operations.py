@@ -18,7 +18,7 @@ _BY_KEY: Final = f"{rows.SELECT} WHERE m.account = $1 AND m.idempotency_key = AN
 _HELD: Final = f"""
     SELECT {rows.columns("m")},
            early.whatsapp_id AS early_id, early.state AS early_state, early.at AS early_at
-    FROM unnest($2::bigint[], $3::text[]) AS claim (seq, whatsapp_id)
+    FROM unnest($2::text::bigint[], $3::text[]) AS claim (seq, whatsapp_id)
     JOIN beacon_message AS m ON m.seq = claim.seq AND m.account || '' = $1
     LEFT JOIN beacon_early_receipt AS early
         ON early.account = $1 AND early.whatsapp_id = claim.whatsapp_id
@@ -27,7 +27,8 @@ _COMPLETE: Final = """
     UPDATE beacon_message AS m
     SET state = 'sent', whatsapp_id = done.whatsapp_id, attempts = m.attempts + 1, sent_at = done.at,
         finished_at = done.at, claim_token = NULL, worker = NULL, last_result = 'sent', last_error = NULL
-    FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::float8[]) AS done (seq, token, whatsapp_id, at)
+    FROM unnest($2::text::bigint[], $3::text::bigint[], $4::text[], $5::text::float8[])
+        AS done (seq, token, whatsapp_id, at)
     WHERE m.seq = done.seq AND m.claim_token = done.token
         AND m.account || '' = $1 AND m.state || '' = 'sending' AND NOT EXISTS (
             SELECT FROM beacon_early_receipt AS early
@@ -42,7 +43,7 @@ _EARLY: Final = """
     WHERE account = $1 AND whatsapp_id = ANY ($2::text[])"""
 _EARLY_KEEP: Final = """
     INSERT INTO beacon_early_receipt (account, whatsapp_id, state, at, kept_at)
-    SELECT $1, * FROM unnest($2::text[], $3::text[], $4::float8[], $5::float8[])
+    SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text::float8[], $5::text::float8[])
     ON CONFLICT (account, whatsapp_id) DO UPDATE
     SET state = excluded.state, at = excluded.at, kept_at = excluded.kept_at"""
 _EARLY_TAKEN: Final = """
@@ -57,7 +58,7 @@ class Enqueue:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settle:
     """One call that settles a claim: what it makes of the message and of a receipt that came first."""
 
@@ -127,7 +128,7 @@ async def perform(
         elif kind[0] is Receive:
             answers += await _receive(transaction, group)
         elif kind[0] is Take:
-            answers += await take(transaction, group)
+            await take(transaction, group, answers)
         else:
             answers += [await operation.work(transaction) for operation in group]
     return answers
@@ -205,10 +206,10 @@ async def _complete(transaction: Transaction, operations: Sequence[Settle]) -> t
     """The seqs of those that were as they were claimed, and what is made of all of them if they were."""
     asked = transaction.fetch(
         _COMPLETE,
-        [one.claim.message.seq for one in operations],
-        [one.claim.token for one in operations],
+        rows.numbers(one.claim.message.seq for one in operations),
+        rows.numbers(one.claim.token for one in operations),
         [one.whatsapp_id for one in operations],
-        [one.now for one in operations],
+        rows.numbers(one.now for one in operations),
     )
     found, afters = await meanwhile(asked, lambda: [one.how(one.claim.message, None) for one in operations])
     if found:
@@ -225,7 +226,7 @@ async def _settle_read(
 ) -> list[Message | ClaimLost]:
     found = await transaction.fetch(
         _HELD,
-        [operation.claim.message.seq for operation in operations],
+        rows.numbers(operation.claim.message.seq for operation in operations),
         [operation.whatsapp_id for operation in operations],
     )
     held = {message.seq: message for message in map(rows.message, found)}
@@ -280,5 +281,5 @@ async def _receive(transaction: Transaction, operations: Sequence[Receive]) -> l
         answers.append(moved)
     if keep:
         states, ats, nows = zip(*keep.values(), strict=True)
-        await transaction.execute(_EARLY_KEEP, list(keep), states, ats, nows)
+        await transaction.execute(_EARLY_KEEP, list(keep), states, rows.numbers(ats), rows.numbers(nows))
     return answers

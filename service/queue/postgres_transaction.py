@@ -31,8 +31,8 @@ _LOCK: Final = """
     SELECT $1, chat, 0, 0, 'locked', 0 FROM unnest($2::text[]) AS chat ORDER BY chat COLLATE "C"
     ON CONFLICT (account, chat) DO UPDATE SET chat = excluded.chat"""
 
-_SETTLE_LANES: Final = """
-    WITH head AS MATERIALIZED (
+_HEADS: Final = """
+    head AS MATERIALIZED (
         SELECT touched.chat, line.seq, line.priority, line.state,
                least(line.due_at, line.expires_at) AS at, line.due_at
         FROM unnest($2::text[]) AS touched (chat)
@@ -43,19 +43,19 @@ _SETTLE_LANES: Final = """
     ), closed AS (
         DELETE FROM beacon_lane USING head
         WHERE beacon_lane.account = $1 AND beacon_lane.chat = head.chat AND head.seq IS NULL
-    )
-    INSERT INTO beacon_lane (account, chat, seq, priority, turn, due_at)
-    SELECT $1, chat, seq, priority,
-           CASE WHEN state = 'unknown' THEN 'blocked' WHEN at <= $3 THEN 'ready' ELSE 'waiting' END,
-           CASE WHEN state = 'unknown' THEN due_at ELSE at END
-    FROM head WHERE seq IS NOT NULL ORDER BY chat
-    ON CONFLICT (account, chat) DO UPDATE
-    SET seq = excluded.seq, priority = excluded.priority, turn = excluded.turn, due_at = excluded.due_at"""
-"""A head that has expired is ready, for the next claim to move it away."""
+    )"""
+_LANES: Final = """
+    UPDATE beacon_lane AS lane
+    SET seq = head.seq, priority = head.priority,
+        turn = CASE WHEN state = 'unknown' THEN 'blocked' WHEN at <= $3 THEN 'ready' ELSE 'waiting' END,
+        due_at = CASE WHEN state = 'unknown' THEN head.due_at ELSE at END
+    FROM head WHERE lane.account = $1 AND lane.chat = head.chat AND head.seq IS NOT NULL"""
+_SETTLE_LANES: Final = f"WITH {_HEADS} {_LANES}"
+"""All these lanes are held. A head that has expired is ready, for the next claim to move it away."""
 
 _MET: Final = """
     INSERT INTO beacon_acquaintance AS known (account, chat, first_sent_at)
-    SELECT $1, chat, at FROM unnest($2::text[], $3::float8[]) AS met (chat, at) ORDER BY chat
+    SELECT $1, chat, at FROM unnest($2::text[], $3::text::float8[]) AS met (chat, at) ORDER BY chat
     ON CONFLICT (account, chat) DO UPDATE SET first_sent_at = excluded.first_sent_at
     WHERE known.first_sent_at IS NULL OR known.first_sent_at > excluded.first_sent_at"""
 
@@ -67,13 +67,19 @@ _NUMBERS: Final = f"""
             ORDER BY seq LIMIT 1) AS oldest,
            txid_current_if_assigned() AS txid
     FROM beacon_tally WHERE account = $1"""  # noqa: S608
-_TALLY: Final = f"""
-    WITH mine AS (
+
+
+def _mine(first: int) -> str:
+    return f"""
+    mine AS (
         INSERT INTO beacon_tally AS tally (account, shard, {_NAMES})
-        VALUES ($1, $2, {", ".join(f"${at}" for at, _ in enumerate(_STATES, 3))})
+        VALUES ($1, {", ".join(f"${at}" for at in range(first, first + 1 + len(_STATES)))})
         ON CONFLICT (account, shard) DO UPDATE
-        SET {", ".join(f"{state} = tally.{state} + excluded.{state}" for state in _STATES)})
-    {_NUMBERS}"""  # noqa: S608
+        SET {", ".join(f"{state} = tally.{state} + excluded.{state}" for state in _STATES)})"""  # noqa: S608
+
+
+_TALLY: Final = f"WITH {_mine(2)} {_NUMBERS}"
+_LANES_AND_TALLY: Final = f"WITH {_HEADS}, settled AS ({_LANES}), {_mine(4)} {_NUMBERS}"
 """The sums are as they were before this transaction."""
 
 
@@ -105,6 +111,7 @@ class Transaction:
         self._pending: dict[int, tuple[Message, Message]] = {}
         self._touched: set[str] = set()
         self._locked: set[str] = set()
+        self._at_the_end: list[Callable[[], None]] = []
 
     async def fetch(self, query: str, *values: Any) -> list[asyncpg.Record]:
         """Rows, the account being $1."""
@@ -138,11 +145,15 @@ class Transaction:
 
     async def settle_lanes(self) -> None:
         """Write what was saved, and let every lane that is concerned name its chat's head."""
+        if touched := await self._lanes_to_settle():
+            await self.execute(_SETTLE_LANES, touched, self.now)
+
+    async def _lanes_to_settle(self) -> list[str]:
         await self.flush()
-        if self._touched:
-            await self.lock(self._touched)
-            await self.execute(_SETTLE_LANES, sorted(self._touched), self.now)
-            self._touched.clear()
+        await self.lock(self._touched)
+        touched = sorted(self._touched)
+        self._touched.clear()
+        return touched
 
     # --- messages ---------------------------------------------------------------------------------
 
@@ -198,23 +209,35 @@ class Transaction:
 
     # --- the end ----------------------------------------------------------------------------------
 
+    def at_the_end(self, work: Callable[[], None]) -> None:
+        """Do this here while the server is at the last statement."""
+        self._at_the_end.append(work)
+
+    def _work_at_the_end(self) -> None:
+        for work in self._at_the_end:
+            work()
+
     async def finish(self, *, acquainted: set[str]) -> Committed:
         """Write everything that is left; what to tell once it is committed. The chats in `acquainted` are
         known to be acquainted with."""
-        await self.settle_lanes()
+        touched = await self._lanes_to_settle()
         met = {chat: at for chat, at in self.met.items() if chat not in acquainted}
         if met:
-            await self.execute(_MET, list(met), list(met.values()))
+            await self.execute(_MET, list(met), rows.numbers(met.values()))
         change: Counter[State] = Counter()
         for (before, after), messages in self.moves.items():
             if before is not None:
                 change[before] -= messages
             if after is not None:
                 change[after] += messages
-        if self.moves:
-            (row,) = await self.fetch(_TALLY, self._shard, *(change[state] for state in _STATES))
+        mine = self._shard, *(change[state] for state in _STATES)
+        if touched:
+            asked = self.fetch(_LANES_AND_TALLY, touched, self.now, *mine)
+        elif self.moves:
+            asked = self.fetch(_TALLY, *mine)
         else:
-            (row,) = await self.fetch(_NUMBERS)
+            asked = self.fetch(_NUMBERS)
+        (row,), _ = await meanwhile(asked, self._work_at_the_end)
         counts = Counter({state: row[state] + change[state] for state in _STATES})
         return Committed(dict(self.moves), counts, row["oldest"], row["txid"])
 

@@ -33,6 +33,10 @@ log = structlog.get_logger(__name__)
 GROUP: Final = 256
 """Most operations in one commit, and about as many messages, unless one call has more."""
 
+AT_ONCE: Final = 16
+"""How many callers hear of a commit in one turn of the event loop while there is more to commit, so that the
+server need not wait until all of them have worked with what they got."""
+
 SHARDS: Final = 16
 AGAIN: Final = 5
 """How often a transaction that another one got in the way of is tried."""
@@ -102,6 +106,7 @@ class Writer:
         self._settled: dict[int, Message] = {}
         self._acquainted: set[str] = set()
         self._plans = _Plans()
+        self._answering: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Connect. Raises what connecting raises, TimeoutError too."""
@@ -109,12 +114,9 @@ class Writer:
             await self._begin()
         self._running = asyncio.create_task(self._run(), name="queue-writer")
 
-    async def submit(self, operation: Operation) -> Any:
-        """Do it in some commit and answer its result once that is on disk. Raises StoreUnavailable."""
-        return await self.submitted(operation)
-
-    def submitted(self, operation: Operation) -> asyncio.Future[Any]:
-        """As `submit`, in line when this returns."""
+    def submit(self, operation: Operation) -> asyncio.Future[Any]:
+        """Do it in some commit and answer its result once that is on disk; it is in line when this returns.
+        Raises StoreUnavailable, and so does the answer."""
         if self._closed or self._running is None:
             raise StoreUnavailable("queue database: not open")
         job = _Job(operation, asyncio.get_running_loop().create_future())
@@ -140,7 +142,8 @@ class Writer:
             self._wake.clear()
             while group := self._next_group():
                 await self._serve(group)
-            if self._closed:
+            await self._told()
+            if self._closed and not self._jobs:
                 return
 
     def _next_group(self) -> list[_Job]:
@@ -180,11 +183,27 @@ class Writer:
             elif not group[0].answer.done():
                 group[0].answer.set_exception(error)
         else:
-            self._answer(group, answers)
+            await self._tell(group, answers)
 
-    def _answer(self, group: list[_Job], answers: Sequence[Any]) -> None:
+    async def _tell(self, group: list[_Job], answers: Sequence[Any]) -> None:
+        """Answer all of them, while the next group is served if there is one."""
+        await self._told()
+        if len(self._jobs) < AT_ONCE:
+            await self._answer(group, answers, at_once=len(group))
+        else:
+            answering = self._answer(group, answers, at_once=AT_ONCE)
+            self._answering = asyncio.create_task(answering, name="queue-answers")
+
+    async def _told(self) -> None:
+        answering, self._answering = self._answering, None
+        if answering is not None:
+            await answering
+
+    async def _answer(self, group: list[_Job], answers: Sequence[Any], *, at_once: int) -> None:
         ownerless: list[Any] = []
-        for job, answer in zip(group, answers, strict=True):
+        for at, (job, answer) in enumerate(zip(group, answers, strict=True)):
+            if at and at % at_once == 0:
+                await asyncio.sleep(0)
             if job.answer.cancelled():
                 if isinstance(answer, Claim):
                     ownerless.append(answer)
