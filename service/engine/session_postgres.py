@@ -66,6 +66,10 @@ _SAVE: Final = f"""
     ON CONFLICT (one) DO UPDATE SET identity = excluded.identity, origin = excluded.origin,
         fence = excluded.fence, undone = excluded.undone"""  # noqa: S608
 
+_CLEARED: Final = f"""
+    INSERT INTO {OURS} (identity, origin, cleared) VALUES ($1, $2, true)
+    ON CONFLICT (one) DO UPDATE SET identity = excluded.identity, cleared = true"""  # noqa: S608
+
 
 class PostgresSession:
     """One account's session in the database of `url`. `path` only says where the engine's notes are."""
@@ -155,9 +159,7 @@ class PostgresSession:
             )
             await base.execute(f"DROP TABLE {', '.join(row['name'] for row in names)} CASCADE")
             await base.execute(_VERSIONS)
-            origin = await _origin(base)
-            await base.execute(_SAVE, identity, origin, self._fence, False)
-            await base.execute(f"UPDATE {OURS} SET cleared = true")  # noqa: S608
+            await base.execute(_CLEARED, identity, await _origin(base))
         self._identity = identity
 
     @asynccontextmanager

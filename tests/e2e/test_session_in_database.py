@@ -1,4 +1,4 @@
-"""SESSION_STORE=postgres: the service loses its disk and needs no scan and no backup."""
+"""SESSION_STORE=postgres: the service loses its disk, or its tables, and needs no scan."""
 
 import asyncio
 import json
@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from service.demo.check import pair
@@ -13,6 +14,8 @@ from service.demo.host import Host
 from service.demo.people import BEACON, contact
 from service.simulator.server import Simulator
 from tests.component.postgres import Postgres
+from tests.e2e.test_backup import dyno
+from tests.e2e.test_restore import AFTER, KEPT, LATER, by_hand, send
 from tests.people import ANN
 
 
@@ -50,7 +53,8 @@ async def test_a_killed_service_without_its_disk_goes_on_with_the_session_of_the
             while not {"one", "two"} <= set(ann.inbox):
                 heard.clear()
                 await heard.wait()
-        assert await host.metric("whatsapp_backup_enabled") == 0
+        assert await host.metric("whatsapp_backup_enabled") == 1
+        assert await host.metric("whatsapp_backup_restores_total") == 0
         await host.stop()
     log = (tmp_path / "service.log").read_text()
     assert "secret-word" not in log
@@ -85,3 +89,42 @@ async def test_what_people_write_while_the_database_is_away_is_answered_when_it_
                 heard.clear()
                 await heard.wait()
         assert not ann.asked_again, "no message had to be sent twice"
+
+
+async def test_ten_of_ten_arrive_when_the_tables_were_lost_and_an_old_backup_came_back(
+    tmp_path: Path, database: Postgres
+) -> None:
+    async with dyno(tmp_path, SESSION_STORE="postgres", DATABASE_URL=database.url()) as bot:
+        await send(bot, ANN, ["before"], bot.ann)
+        await bot.answers()
+        await by_hand(bot)
+        kept = await bot.host.metric(KEPT)
+        await send(bot, ANN, LATER, bot.ann)
+        assert await bot.host.metric(KEPT) == kept, "nothing newer than the snapshot may be kept"
+
+        await bot.host.kill()
+        base = await asyncpg.connect(database.url())
+        await base.execute('DROP SCHEMA "beacon_session_default" CASCADE')
+        await base.close()
+        restored = await bot.starts_without_its_disk()
+        assert restored["kind"] == "ratchets_dropped"
+        assert restored["sessions_dropped"] >= 1
+        await send(bot, ANN, AFTER, bot.ann)
+        await bot.answers()
+
+
+async def test_a_session_moves_from_the_disk_into_the_database_and_back_with_the_setting(
+    tmp_path: Path, database: Postgres
+) -> None:
+    async with dyno(tmp_path, DATABASE_URL=database.url()) as bot:
+        await send(bot, ANN, ["from a file"], bot.ann)
+        await bot.answers()
+        for store in ("postgres", "file"):
+            assert await bot.host.stop() == 0
+            bot.host.environment["SESSION_STORE"] = store
+            await bot.host.start()
+            await bot.host.until(lambda session: session["state"] == "connected")
+            await send(bot, ANN, [f"now in {store}"], bot.ann)
+            await bot.answers()
+        assert [line["kind"] for line in bot.said("backup.restored")] == ["exact", "exact"]
+        assert await bot.host.metric("whatsapp_backup_undecryptable_total") == 0
