@@ -113,7 +113,7 @@ def bars(
         _common(timeseries.Panel(), title, description, queries, runbook).unit("short").min(0).decimals(0)
     )
     drawing.draw_style(drawn.GraphDrawStyle.BARS).fill_opacity(70).interval(EVENT_STEP)
-    drawing.legend(_legend()).tooltip(_tooltip()).no_value("none")
+    drawing.legend(_legend()).tooltip(_tooltip()).no_value("none in this time")
     return Panel(drawing, width, height)
 
 
@@ -126,13 +126,13 @@ def tile(
     legend: str = "{{account}}",
     limits: Steps = (),
     says: Mapping[str, Look] | None = None,
-    none: str | None = None,
+    none: Look | None = None,
     decimals: int | None = None,
     width: int = SIXTH,
     height: int = 4,
     runbook: str | None = None,
 ) -> Panel:
-    """One number as it is now, coloured. `says` gives words to values; `none` is said when there is none."""
+    """One number as it is now, coloured. `says` gives words to values, `none` to there being none."""
     query = Query(expression, legend, now=True)
     drawing = _common(stat.Panel(), title, description, [query], runbook).unit(unit)
     drawing.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
@@ -142,7 +142,7 @@ def tile(
     drawing.graph_mode(drawn.BigValueGraphMode.NONE).thresholds(_thresholds(limits))
     mappings: list[models.ValueMapping] = [_words(says)] if says else []
     if none is not None:
-        drawing.no_value(none)
+        drawing.no_value(none.text)
         mappings.append(_empty(none))
     if mappings:
         drawing.mappings(mappings)
@@ -276,8 +276,8 @@ def _words(says: Mapping[str, Look]) -> models.ValueMap:
     )
 
 
-def _empty(words: str) -> models.SpecialValueMap:
-    result = models.ValueMappingResult(text=words, index=99)
+def _empty(look: Look) -> models.SpecialValueMap:
+    result = models.ValueMappingResult(text=look.text, color=look.color, index=len(REFS))
     return models.SpecialValueMap(
         options=models.DashboardSpecialValueMapOptions(
             match=models.SpecialValueMatch.NULL_AND_NAN, result=result

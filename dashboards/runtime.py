@@ -3,7 +3,7 @@
 from typing import Final
 
 from dashboards.frame import Board, Row
-from dashboards.panels import YES_NO, Column, bars, lines, rows, said, tile
+from dashboards.panels import YES_NO, Column, Look, bars, lines, rows, said, tile
 from dashboards.queries import (
     WINDOW,
     Query,
@@ -53,7 +53,7 @@ NOW: Final = Row(
             "percentunit",
             ratio(total(of("whatsapp_memory_used_bytes")), total(of("whatsapp_memory_limit_bytes"))),
             limits=[(0.8, "orange"), (0.9, "red")],
-            none="no limit",
+            none=Look("no limit", "blue"),
             decimals=0,
             runbook="WhatsAppMemoryNearLimit",
             legend=BY,
