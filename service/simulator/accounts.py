@@ -75,6 +75,7 @@ class Account:
     phone: str
     lid_user: str
     keys: KeyPair
+    push_name: str = ""  # what others' phones show of it; nothing is told as long as it is empty
     devices: dict[int, Device] = field(default_factory=dict)
     next_device: int = 1
     logins: int = 0

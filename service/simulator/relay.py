@@ -125,6 +125,8 @@ class Relay:
             attrs |= _pick(node, "peer_recipient_pn")
         else:
             attrs |= _from(sender, group)
+            if sender.account.push_name:
+                attrs["notify"] = sender.account.push_name
         # a client needs `meta` to know a poll from a vote
         beside = node.children("device-identity") + node.children("meta")
         key = Key("message", node.get("id"), str(attrs["from"]))
