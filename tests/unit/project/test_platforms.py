@@ -12,6 +12,7 @@ from jsonschema import Draft7Validator
 
 from service.cli import main
 from service.config import Settings
+from service.telemetry.push import settings as push_settings
 
 ROOT = Path(__file__).parents[3]
 
@@ -103,7 +104,8 @@ def test_app_json_is_what_heroku_accepts(app: object) -> None:
 
 
 def test_app_json_sets_only_what_beacon_knows(app: dict[str, dict[str, dict[str, str]]]) -> None:
-    assert {name.lower() for name in app["env"]} <= set(Settings.model_fields)
+    known = {name.upper() for name in Settings.model_fields} | push_settings.SECRET_VARIABLES
+    assert set(app["env"]) <= known
     secrets = {name for name, entry in app["env"].items() if entry.get("generator") == "secret"}
     assert secrets == {"API_TOKEN", "METRICS_TOKEN"}
 
