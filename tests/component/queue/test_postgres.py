@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from random import Random
 
 import asyncpg
 import pytest
@@ -21,7 +22,7 @@ from service.queue import (
     transitions,
 )
 from service.queue.metrics import QueueMetrics
-from service.queue.model import Moves, Query, SendResult, State
+from service.queue.model import Claim, Moves, Query, SendResult, State
 from service.queue.postgres import PostgresStore
 from service.queue.postgres_connection import connect
 from service.queue.postgres_listener import POLL_S
@@ -187,6 +188,45 @@ async def test_claims_made_together_are_those_that_one_after_the_other_would_get
         "ann 0", "ben 0", "ben 1", "ann 1", "cleo", "ann 2", None, None,
     ]  # fmt: skip
     assert store.counts()[State.EXPIRED] == 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_many_claims_together_are_given_as_one_by_one_whatever_waits(
+    processes: Processes, clock: FakeClock, seed: int
+) -> None:
+    rng = Random(seed)
+    together = await processes.start(f"together {seed}")
+    one_by_one = await processes.start(f"one by one {seed}")
+    chats = [str(15550000000 + i) for i in range(rng.randint(2, 9))]
+    priorities = rng.choice([(5,), (4, 5, 6), range(10)])
+    new = [
+        to(
+            rng.choice(chats),
+            str(i),
+            priority=rng.choice(priorities),
+            not_before=rng.choice([None, None, None, clock.now() + 2, clock.now() + 50]),
+            expires_at=rng.choice([clock.now() + 1, *[clock.now() + 100] * 5]),
+        )
+        for i in range(40)
+    ]
+    for store in (together, one_by_one):
+        await keep(store, *new, now=clock.now())
+    sending: list[tuple[Claim, Claim]] = []
+    for claims in (3, 1, 8, 2, 30):
+        clock.advance(1)
+        now, fair = clock.now(), rng.random() < 0.3
+        ours = await asyncio.gather(*(together.claim(worker="w", now=now, fair=fair) for _ in range(claims)))
+        theirs = [await one_by_one.claim(worker="w", now=now, fair=fair) for _ in range(claims)]
+        sending += [(one, two) for one, two in zip(ours, theirs, strict=True) if one and two]
+        text = {one.token: text_of(one.message) for one, _ in sending}
+        text_there = {two.token: text_of(two.message) for _, two in sending}
+        assert [one and (text_of(one.message), one.behind and text[one.behind]) for one in ours] == [
+            two and (text_of(two.message), two.behind and text_there[two.behind]) for two in theirs
+        ]
+        for one, two in rng.sample(sending, len(sending) // 2):
+            await together.complete(one, whatsapp_id=f"one {one.token}", now=now)
+            await one_by_one.complete(two, whatsapp_id=f"two {two.token}", now=now)
+            sending.remove((one, two))
 
 
 async def test_one_that_the_database_refuses_does_not_harm_what_is_committed_with_it(
