@@ -1,6 +1,8 @@
 """A thousand messages through the real client, while the telemetry's receiver has every trouble there is."""
 
+import json
 import math
+import signal
 from collections import Counter as Tally
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,10 +18,13 @@ from service.demo.check import pair
 from service.demo.host import Host
 from service.demo.people import BEACON, contact
 from service.simulator.server import Simulator
+from tests.e2e.process import beacon
+from tests.e2e.test_no_network import NOWHERE
 from tests.otlp import Behaviour, OtlpReceiver, attributes
 from tests.people import ANN
 
 EACH: Final = 200
+KEY: Final = "NRAK-0f9a8b7c"
 TROUBLES: Final[Mapping[str, Behaviour]] = {
     "none": Behaviour(),
     "slow": Behaviour(delay_s=3600, status=503),
@@ -96,6 +101,30 @@ async def test_after_1000_messages_and_every_trouble_the_receivers_totals_are_th
         assert {"POST /api/v1/messages", "publish outbox", "process outbox", "send direct"} <= {
             span.name for span in receiver.spans
         }
+
+
+async def test_a_receiver_that_does_not_answer_holds_up_no_stop_and_its_key_is_told_nobody(
+    tmp_path: Path,
+) -> None:
+    async with OtlpReceiver() as receiver:
+        receiver.behaviour = TROUBLES["slow"]
+        environment = {
+            **NOWHERE,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
+            "OTEL_EXPORTER_OTLP_HEADERS": f"api-key={KEY}",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "600000",
+            "LOG_LEVEL": "debug",
+        }
+        async with beacon(tmp_path, env=environment) as running:
+            _, accepted = await running.post("/api/v1/messages", {"to": ANN, "text": "kept"})
+            await running.until("/api/v1/session", lambda it: it["state"] == "backing_off")
+            _, health = await running.get("/healthz")
+            assert await running.end(signal.SIGTERM) == 0
+    lines = [json.loads(line) for line in running.stderr.read_text().splitlines()]
+    cut = {line["signal"] for line in lines if line["event"] == "telemetry.flush_cut_short"}
+    assert cut == {"traces", "metrics"}
+    assert lines[-1]["event"] == "service.stopped"
+    assert KEY not in json.dumps([lines, health, accepted])
 
 
 async def _delivered(host: Host, simulator: Simulator, count: int) -> list[str]:

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter as Tally
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -13,6 +14,7 @@ from opentelemetry.trace import Tracer
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from structlog.testing import capture_logs
 
+from service.simulator import tls
 from service.telemetry import tracing
 from service.telemetry.push import settings
 from service.telemetry.push.metrics import Exported, PushMetrics, Signal
@@ -367,6 +369,31 @@ async def test_headers_are_not_carried_to_where_a_receiver_redirects() -> None:
         await asyncio.wait({world.task})
         await world.push.close(timeout_s=1)
     assert "/other" not in seen
+
+
+@pytest.mark.parametrize(("trusted", "result"), [(False, "unreachable"), (True, "accepted")])
+async def test_a_receivers_certificate_is_checked_by_the_authority_that_the_operator_names(
+    tmp_path: Path, trusted: bool, result: str
+) -> None:
+    ca_file, context = tls.authority(tmp_path)
+
+    async def take(_: web.Request) -> web.Response:
+        return web.Response(content_type="application/x-protobuf")
+
+    application = web.Application()
+    application.router.add_post("/v1/metrics", take)
+    server = TestServer(application, scheme="https", host="localhost")
+    await server.start_server(ssl=context)
+    try:
+        authority = {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(ca_file)} if trusted else {}
+        world = Pushing(str(server.make_url("")), OTEL_TRACES_EXPORTER="none", **authority)
+        await until(lambda: bool(world.clock.sleeps))
+        assert world.exported(Signal.METRICS) == {result: 1}
+        world.task.cancel()
+        await asyncio.wait({world.task})
+        await world.push.close(timeout_s=0.1)
+    finally:
+        await server.close()
 
 
 async def test_without_an_endpoint_there_is_nothing_to_do() -> None:

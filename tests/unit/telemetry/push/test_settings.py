@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from service.assembly import EngineCommand
 from service.telemetry.push import settings
 from service.telemetry.push.translate import Temporality
 
@@ -153,3 +154,11 @@ def test_a_certificate_that_is_not_there_sends_nothing_rather_than_to_anybody(tm
 def test_a_batch_is_never_larger_than_the_queue() -> None:
     read = settings.read({"OTEL_EXPORTER_OTLP_ENDPOINT": HERE, "OTEL_BSP_MAX_QUEUE_SIZE": "100"})
     assert (read.span_queue, read.span_batch) == (100, 100)
+
+
+def test_whatsapps_client_is_told_neither_the_headers_nor_where_telemetry_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in settings.SECRET_VARIABLES:
+        monkeypatch.setenv(name, KEY)
+    assert KEY not in EngineCommand().full_environment().values()

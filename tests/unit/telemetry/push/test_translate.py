@@ -16,6 +16,7 @@ from prometheus_client import (
     Histogram,
     Info,
     disable_created_metrics,
+    enable_created_metrics,
 )
 
 from service.telemetry.push.points import NS
@@ -94,6 +95,18 @@ def test_a_counter_is_a_monotonic_sum_from_the_start_of_the_process_under_its_pr
         START,
         cumulative.at_ns,
     )
+
+
+def test_when_a_series_began_is_not_taken_for_a_count(cumulative: World) -> None:
+    enable_created_metrics()  # type: ignore[no-untyped-call]
+    began = Counter("began", "Counted.", registry=cumulative.registry)
+    seconds = Histogram("took_seconds", "Taken.", registry=cumulative.registry)
+    began.inc()
+    seconds.observe(1)
+    metrics = cumulative.push()
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    assert [point.as_double for point in metrics["began_total"].sum.data_points] == [1.0]
+    assert [point.sum for point in metrics["took_seconds"].histogram.data_points] == [1.0]
 
 
 def test_a_delta_counts_from_the_last_export_that_was_accepted(delta: World) -> None:
