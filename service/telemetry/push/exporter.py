@@ -108,8 +108,8 @@ class Exporter:
         self._last = exported
 
     def _pause_s(self, answer: Answer) -> float:
-        """Full jitter would hammer a busy receiver by chance: at least half of the wait."""
+        """Never less than half a second, whatever the receiver says: it is busy."""
         if answer.retry_after_s is not None:
-            return answer.retry_after_s * self._rng.uniform(1.0, 1.1)
+            return max(FIRST_RETRY_S / 2, answer.retry_after_s) * self._rng.uniform(1.0, 1.1)
         ceiling = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures - 1, 16))
         return ceiling * self._rng.uniform(0.5, 1.0)

@@ -188,6 +188,14 @@ async def test_a_busy_receiver_says_how_long_it_is_left_alone(receiver: OtlpRece
         assert len(receiver.requests) == 2
 
 
+async def test_a_busy_receiver_is_not_hammered_because_it_says_so(receiver: OtlpReceiver) -> None:
+    receiver.behaviour.status, receiver.behaviour.headers = 503, {"Retry-After": "0"}
+    async with pushing(receiver) as world:
+        world.trace("send direct")
+        await world.rest()
+        assert min(world.clock.sleeps) >= 0.5
+
+
 async def test_attempts_at_a_receiver_that_is_away_become_rare(receiver: OtlpReceiver) -> None:
     await receiver.down()
     async with pushing(receiver, OTEL_TRACES_EXPORTER="none") as world:
