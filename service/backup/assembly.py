@@ -147,19 +147,20 @@ def place_of(settings: Settings) -> str:
 
 
 def _notes(settings: Settings, keys: Keys) -> Sequence[str]:
-    if settings.session_store is SessionStore.POSTGRES and settings.backup_dir is None:
-        return (
-            "The session and its backups are in one database and are lost with it; BACKUP_DIR keeps the "
-            "backups elsewhere.",
-        )
     if place_of(settings) == "DATA_DIR":
         return (
             "The session's backups are in DATA_DIR and are lost with it; BACKUP_DIR or DATABASE_URL keeps "
             "them elsewhere.",
         )
-    if keys.local:
-        return (
-            "The key of the session's backups is in DATA_DIR alone (backup.key): when that is lost, no "
-            "backup can be read. Set BACKUP_KEYS.",
+    notes = []
+    if settings.session_store is SessionStore.POSTGRES and settings.backup_dir is None:
+        notes.append(
+            "The session and its backups are in one database and are lost with it; BACKUP_DIR keeps the "
+            "backups elsewhere."
         )
-    return ()
+    if keys.local:
+        notes.append(
+            "The key of the session's backups is in DATA_DIR alone (backup.key): when that is lost, no "
+            "backup can be read. Set BACKUP_KEYS."
+        )
+    return tuple(notes)

@@ -20,7 +20,7 @@ from service.backup.schedule import Signature
 from service.backup.session_rows import GONE, TORN, copy_in, copy_out
 from service.backup.session_tables import TABLES, VERSION
 from service.engine.session_postgres import OURS, PostgresSession, drop_ratchets
-from service.errors import StoreError
+from service.errors import BackupError, StoreError
 from service.postgres import TROUBLE, described
 
 log = structlog.get_logger(__name__)
@@ -67,14 +67,15 @@ class PostgresHome:
                 return Found.DAMAGED
 
     async def cleared(self) -> bool:
-        """There is a mark beside where the tables were."""
-        async with self._session.connected() as base:
-            return bool(await base.fetchval(f"SELECT cleared FROM {OURS}"))  # noqa: S608
+        """There is a mark beside where the tables were; only the owner of the lease sets it."""
+        return self._session.cleared
 
     async def replaced_by_another(self) -> None:
         """The mark goes."""
-        async with self._session.changing() as base:
-            await base.execute(f"UPDATE {OURS} SET cleared = false WHERE cleared")  # noqa: S608
+        if self._session.cleared:
+            async with self._session.changing() as base:
+                await base.execute(f"UPDATE {OURS} SET cleared = false")  # noqa: S608
+            self._session.cleared = False
 
     async def identity(self) -> str:
         """As PostgresSession.identity."""
@@ -130,7 +131,10 @@ class PostgresHome:
             elif await _found(base) is Found.DEVICE:
                 raise StoreError("session database: a session that can be used is in the way")
             await copy_in(restored, base)
-        await self.resemble(restored)
+        try:
+            await self.resemble(restored)
+        except BackupError as error:  # it is in place; only the next backup stores more
+            log.warning("backup.laid_out_anew", error=str(error))
 
     async def signature(self) -> Signature:
         """What the server has counted. While it cannot be asked, nothing changes."""

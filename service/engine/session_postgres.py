@@ -60,7 +60,7 @@ _ORIGIN: Final = """
     FROM pg_control_system()"""
 """Which server wrote, in which history: a copy, a failover, a recovery to a point in time begin another."""
 
-_KNOWN: Final = f"SELECT identity, origin, fence, undone FROM {OURS} FOR UPDATE"  # noqa: S608
+_KNOWN: Final = f"SELECT identity, origin, fence, undone, cleared FROM {OURS} FOR UPDATE"  # noqa: S608
 _SAVE: Final = f"""
     INSERT INTO {OURS} (identity, origin, fence, undone) VALUES ($1, $2, $3, $4)
     ON CONFLICT (one) DO UPDATE SET identity = excluded.identity, origin = excluded.origin,
@@ -79,6 +79,8 @@ class PostgresSession:
         self.schema = f"beacon_session_{account}"
         self.undone = False
         """As `open` found it: the database was put back since the session was last taken over."""
+        self.cleared = False
+        """The operator removed a session here, and no other has been backed up since; `open` asks."""
         self._url = url
         self._identity: str | None = None
         self._fence = 0
@@ -115,6 +117,7 @@ class PostgresSession:
                 identity, dropped = _new_identity(), await drop_ratchets(base)
             await base.execute(_SAVE, identity, origin, held, undone)
         self._identity, self._fence, self.undone = identity, held, undone
+        self.cleared = known is not None and bool(known["cleared"])
         if dropped:
             log.warning("session.ratchets_dropped", sessions=dropped)
         return dropped
@@ -160,7 +163,7 @@ class PostgresSession:
             await base.execute(f"DROP TABLE {', '.join(row['name'] for row in names)} CASCADE")
             await base.execute(_VERSIONS)
             await base.execute(_CLEARED, identity, await _origin(base))
-        self._identity = identity
+        self._identity, self.cleared = identity, True
 
     @asynccontextmanager
     async def changing(self, *, identity: str | None = None) -> AsyncIterator[asyncpg.Connection]:

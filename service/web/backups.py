@@ -95,7 +95,7 @@ class Backups:
 
     def _there(self) -> ports.Backups:
         if self._backups is None:
-            why = "None are made: BACKUP_ENABLED=false, or SESSION_STORE=postgres."
+            why = "None are made: BACKUP_ENABLED=false."
             raise problem.of_backup(BackupTrouble.OFF, why)
         return self._backups
 

@@ -116,7 +116,7 @@ function showBackup(backup) {
 
 // How the section is coloured, and the one thing that is worth saying.
 function backupNote(backup) {
-  if (!backup.enabled) return ["wait", "None are made: BACKUP_ENABLED=false, or SESSION_STORE=postgres."];
+  if (!backup.enabled) return ["wait", "None are made: BACKUP_ENABLED=false."];
   if (backup.unprotected) return ["bad", "The place of the backups does not answer: none are made."];
   if (backup.trouble !== null) return ["bad", `The last backup failed: ${backup.trouble}`];
   if (backup.verify_trouble !== null) return ["bad", `The last check failed: ${backup.verify_trouble}`];

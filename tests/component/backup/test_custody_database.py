@@ -1,6 +1,7 @@
 """A session in PostgreSQL is brought back as one in a file is, and each can take the other's place."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -301,6 +302,23 @@ async def test_those_without_backups_do_not_look_like_strangers_later(town: Town
     third = await town.house()
     await third.takes_over(3)
     assert await town.ask("SELECT count(*) FROM whatsmeow_sessions") == 20
+
+
+async def test_a_session_that_an_earlier_beacon_opened_is_used_as_it_is(town: Town) -> None:
+    """It kept a name and an origin, knew nothing of leases, and made no backups."""
+    first = await kept(town, clean=False)
+    before, named = await town.rows(first), await first.home.identity()
+    columns = [
+        f"ALTER TABLE beacon_session DROP COLUMN {it}" for it in ("fence", "undone", "cleared", "lineage")
+    ]
+    await town.ask(*columns)
+    shutil.rmtree(town.folder / "vault")
+
+    second = await town.house()
+    await second.takes_over(7)
+    assert await second.home.identity() == named
+    assert (await second.backups.back_up(Cause.INTERVAL)).outcome is Outcome.KEPT
+    assert await town.rows(second) == before
 
 
 async def test_the_latest_three_that_were_set_aside_stay(town: Town) -> None:
