@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from alerts.rewrite import RULES, SHIPPED, Names, rewritten
+from alerts.rewrite import RULES, SHIPPED, Names, is_job, rewritten
 
 
 def _address(_: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -15,10 +15,22 @@ def _address(_: click.Context, parameter: click.Parameter, value: str) -> str:
     return value
 
 
+def _job(_: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not is_job(value):
+        raise click.BadParameter("must be without quotes, braces, colons and line breaks", param=parameter)
+    return value
+
+
 @click.command()
 @click.option("--runbooks", required=True, callback=_address, help="Where alerts/runbooks is served.")
 @click.option("--dashboards", required=True, callback=_address, help="Grafana's address, up to /d.")
-@click.option("--job", default=SHIPPED.job, show_default=True, help="What your Prometheus calls the job.")
+@click.option(
+    "--job",
+    default=SHIPPED.job,
+    show_default=True,
+    callback=_job,
+    help="What your Prometheus calls the job.",
+)
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder.")
 def main(runbooks: str, dashboards: str, job: str, out: Path) -> None:
     """Write the rules into a folder, for `rule_files` of your Prometheus."""
