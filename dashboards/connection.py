@@ -144,7 +144,7 @@ LOGINS: Final = Row(
             "Time to log in",
             "Time from asking the engine to connect until it did.",
             "s",
-            *quantiles("whatsapp_engine_command_seconds", 'command="connect"'),
+            *quantiles("whatsapp_engine_command_seconds", 'command="connect"', traced=False),
         ),
     ),
 )
@@ -201,14 +201,14 @@ LEASE: Final = Row(
             "Time to renew",
             "Time that an answered renewal took. It takes away from the time in which the lease holds.",
             "s",
-            *quantiles("whatsapp_lease_renewal_seconds"),
+            *quantiles("whatsapp_lease_renewal_seconds", traced=False),
             width=6,
         ),
         lines(
             "Wait for the lease",
             "Time from asking for the lease to holding it: how long a takeover took.",
             "s",
-            *quantiles("whatsapp_lease_wait_seconds"),
+            *quantiles("whatsapp_lease_wait_seconds", traced=False),
             width=6,
         ),
         tile(

@@ -77,11 +77,18 @@ def age(selector: str, *, by: tuple[str, ...] = WHO) -> str:
     return f"time() - (max by ({', '.join(by)}) ({selector}) > 0)"
 
 
-def quantiles(histogram: str, *matchers: str, by: tuple[str, ...] = ()) -> list[Query]:
-    """Median, 95th and 99th percentile of a histogram, the 95th with the traces that it was made of."""
+def quantiles(histogram: str, *matchers: str, by: tuple[str, ...] = (), traced: bool = True) -> list[Query]:
+    """Median, 95th and 99th percentile of a histogram, the 95th with the traces that it was made of.
+
+    Not `traced` is what is measured outside of any trace.
+    """
     name = "".join(f"{{{{{label}}}}} " for label in by)
     return [
-        Query(quantile(share, histogram, *matchers, by=by), f"{name}p{round(share * 100)}", share == 0.95)
+        Query(
+            quantile(share, histogram, *matchers, by=by),
+            f"{name}p{round(share * 100)}",
+            exemplar=traced and share == 0.95,
+        )
         for share in (0.5, 0.95, 0.99)
     ]
 

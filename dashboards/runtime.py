@@ -97,7 +97,7 @@ PROCESS: Final = Row(
             "Event loop lag",
             "How much later than asked the event loop calls back: everything in the service waits that long.",
             "s",
-            *quantiles("whatsapp_event_loop_lag_seconds"),
+            *quantiles("whatsapp_event_loop_lag_seconds", traced=False),
             runbook="WhatsAppEventLoopLags",
         ),
         lines(
@@ -142,7 +142,7 @@ ENGINE: Final = Row(
             "Time to start",
             "Time from the start of an engine process to its first word.",
             "s",
-            *quantiles("whatsapp_engine_start_seconds"),
+            *quantiles("whatsapp_engine_start_seconds", traced=False),
         ),
         lines(
             "Since its last sign",

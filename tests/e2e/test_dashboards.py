@@ -18,6 +18,7 @@ from tests.boards import RULES, Question, load, panels, questions, substituted
 from tests.chaos.store import FREE_LEASE
 from tests.component.postgres import Postgres
 from tests.e2e.test_backup import Dyno, dyno
+from tests.otlp import OtlpReceiver
 from tests.people import ANN
 from tests.prometheus import Prometheus, Target
 
@@ -56,7 +57,10 @@ async def prometheus(
     """A Prometheus that has seen everything that the dashboards are about."""
     folder = tmp_path_factory.mktemp("demo")
     url = database.url(await database.create())
-    async with dyno(folder, DATABASE_URL=url, **LIVELY) as bot:
+    async with (
+        OtlpReceiver() as traces,
+        dyno(folder, DATABASE_URL=url, OTEL_EXPORTER_OTLP_ENDPOINT=traces.url, **LIVELY) as bot,
+    ):
         targets = [Target(bot.host.url.removeprefix("http://")), Target(NOBODY)]
         async with Prometheus({JOB: targets}, rules=impatient(folder)) as watching:
             await play(bot, watching, url)
@@ -150,6 +154,19 @@ def wanted(panel: dict[str, Any], target: dict[str, Any]) -> Iterator[str]:
     yield from re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", ""))
     for change in panel.get("transformations", ()):
         yield from change["options"].get("indexByName", {})
+
+
+@pytest.mark.parametrize("name", BOARDS)
+async def test_dots_on_latencies_are_traces(prometheus: Prometheus, name: str) -> None:
+    without = []
+    for panel in panels(BOARDS[name]):
+        for target in panel.get("targets", ()):
+            if target["exemplar"]:
+                asked = substituted(target["expr"], window=WINDOW, span=f"{SHOWN_S}s")
+                dots = await prometheus.exemplars(asked, last_s=SHOWN_S)
+                if not any(len(dot.labels["trace_id"]) == 32 for dot in dots):
+                    without.append(panel["title"])
+    assert not without
 
 
 @pytest.mark.parametrize("name", BOARDS)

@@ -20,6 +20,14 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "metrics.txt"
 NOT_OURS = {"up", "ALERTS", "scrape_duration_seconds", "scrape_samples_scraped"}
 """What Prometheus itself records."""
 
+OUTSIDE_OF_TRACES = {
+    "Event loop lag",
+    "Time to log in",
+    "Time to renew",
+    "Time to start",
+    "Wait for the lease",
+}
+
 
 @pytest.fixture(params=list(COMMITTED))
 def board(request: pytest.FixtureRequest) -> dict[str, Any]:
@@ -133,7 +141,8 @@ def test_recording_rules_that_are_used_exist(board: dict[str, Any]) -> None:
 def test_latencies_lead_to_traces(board: dict[str, Any]) -> None:
     for panel in panels(board):
         targets = panel.get("targets", ())
-        if panel["type"] != "stat" and any("histogram_quantile(" in target["expr"] for target in targets):
+        latency = any("histogram_quantile(" in target["expr"] for target in targets)
+        if latency and panel["type"] != "stat" and panel["title"] not in OUTSIDE_OF_TRACES:
             assert sum(target["exemplar"] for target in targets) == 1, panel["title"]
 
 
