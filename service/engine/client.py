@@ -104,6 +104,8 @@ _MEDIA_TYPES: Final = {
 _PAIRING_GOES_ON: Final = frozenset({"success", "err-scanned-without-multidevice"})
 """Login statuses after which codes or a device still come (whatsmeow qrchan.go); all others are an end."""
 
+_STANZA_CAME: Final = b"Client/Recv"
+"""whatsmeow's log of what comes, as a LogEntry ends: half of all lines, and nobody wants them."""
 
 _SERVER_SPOKE: Final = ("info query returned", "in response to blocklist query")
 """In whatsmeow's errors for an answer that came and was not what was asked for (errors.go)."""
@@ -259,7 +261,10 @@ class Client:
         that alone goes no further: every stanza would be a line of the log (H11)."""
 
         def listening(address: int, size: int) -> None:
-            entry = pb.LogEntry.FromString(ctypes.string_at(address, size))
+            data = ctypes.string_at(address, size)
+            if data.endswith(_STANZA_CAME):
+                return
+            entry = pb.LogEntry.FromString(data)
             self.turns.hear(entry.Name, entry.Message)
             if entry.Level == "DEBUG":
                 return
