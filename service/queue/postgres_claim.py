@@ -30,7 +30,7 @@ DEEP: Final = 64
 _PICK: Final = """
     WITH picked AS (
         SELECT lane.chat, lane.priority, lane.seq FROM beacon_lane AS lane
-        WHERE lane.account = $1 AND lane.turn = 'ready' AND NOT EXISTS (
+        WHERE lane.account = $1 AND lane.turn = 'ready' AND lane.due_at <= $4 AND NOT EXISTS (
             SELECT FROM beacon_message AS message
             WHERE message.account = lane.account AND message.chat = lane.chat
                 AND message.worker IS NOT NULL AND message.worker <> ALL ($2::text[])
@@ -137,32 +137,37 @@ async def take(transaction: Transaction, asked: Sequence[Take], answers: list[An
     first = len(answers)
     answers += [Unserved()] * len(asked)
     waiting, depth = list(range(len(asked))), 1 if len(asked) == 1 else FIRST_DEPTH
+    stuck = False
     for turn in range(ROUNDS):
         if not waiting:
             break
+        now = transaction.now
         if turn == 0:
             served = waiting
-        else:  # of one worker: then every lane that is found is one that it may take from
+        elif stuck:  # every lane that is found is one that this claim may take from
+            served, now = waiting[:1], asked[waiting[0]].now
+        else:
             served = [at for at in waiting if asked[at].worker == asked[waiting[0]].worker]
-        given = await _round(transaction, asked, served, depth=depth)
+        given = await _round(transaction, asked, served, depth=depth, now=now)
+        stuck = not given
         await _write(transaction, {first + at: one for at, one in given.items()}, answers)
         waiting = [at for at in waiting if at not in given]
         depth = min(DEEP, depth * 2)
 
 
 async def _round(
-    transaction: Transaction, asked: Sequence[Take], served: list[int], *, depth: int
+    transaction: Transaction, asked: Sequence[Take], served: list[int], *, depth: int, now: float
 ) -> dict[int, _Given | None]:
     """What is certain for some of those to be served."""
     await transaction.settle_lanes()
     fair = asked[served[0]].fair
     workers = list({asked[at].worker for at in served})
-    picked = await _pick(transaction, workers, fair=fair, limit=len(served))
+    picked = await _pick(transaction, workers, fair=fair, limit=len(served), now=now)
     if not picked:
         return dict.fromkeys(served)
     lines, tokens = await _read(transaction, picked, depth=depth, enough=len(picked) == len(served))
     given: dict[int, _Given | None] = {}
-    hand = _Hand(lines, tokens, fair=fair, depth=depth, now=transaction.now)
+    hand = _Hand(lines, tokens, fair=fair, depth=depth, now=now)
     for at in served:
         one = hand.give(asked[at])
         if one is None and (hand.unclear or len(picked) == len(served)):
@@ -209,14 +214,14 @@ async def _write(transaction: Transaction, given: Mapping[int, _Given | None], a
 
 
 async def _pick(
-    transaction: Transaction, workers: list[str], *, fair: bool, limit: int
+    transaction: Transaction, workers: list[str], *, fair: bool, limit: int, now: float
 ) -> dict[str, tuple[int, int]]:
     """Lanes, which are held now, in the order that they are in: the priority and the seq of each."""
     query = PICK_FAIR if fair else PICK
-    found = await transaction.fetch(query, workers, limit, transaction.now)
+    found = await transaction.fetch(query, workers, limit, now)
     if found and found[-1]["chat"] is None:
         await transaction.execute(PROMOTE, transaction.now)
-        found = await transaction.fetch(query, workers, limit, transaction.now)
+        found = await transaction.fetch(query, workers, limit, now)
     picked = {chat: (priority, seq) for chat, priority, seq in found if chat is not None}
     transaction.holds(picked)
     return picked

@@ -29,7 +29,7 @@ from service.queue.postgres_listener import POLL_S
 from service.queue.postgres_migrations import migrate, migrations
 from tests.clock import FakeClock
 from tests.component.postgres import Postgres
-from tests.component.queue.support import WORKER, claimed, keep, to, until
+from tests.component.queue.support import DEADLINE_S, WORKER, claimed, keep, to, until
 from tests.people import ANN, BEN, CLEO
 from tests.unit.queue.messages import text_of
 
@@ -227,6 +227,28 @@ async def test_many_claims_together_are_given_as_one_by_one_whatever_waits(
             await together.complete(one, whatsapp_id=f"one {one.token}", now=now)
             await one_by_one.complete(two, whatsapp_id=f"two {two.token}", now=now)
             sending.remove((one, two))
+
+
+async def test_a_claim_made_with_one_of_a_later_time_gets_nothing_that_is_due_in_between(
+    processes: Processes, clock: FakeClock
+) -> None:
+    store = await processes.start()
+    now = clock.now()
+    await keep(store, to(ANN, not_before=now + 7), to(BEN, not_before=now + 7), now=now)
+    async with asyncio.timeout(DEADLINE_S):
+        early, late = await asyncio.gather(
+            store.claim(worker=WORKER, now=now + 5), store.claim(worker=WORKER, now=now + 10)
+        )
+    assert early is None
+    assert late is not None
+
+
+async def test_nothing_is_claimed_while_the_clock_is_set_back(processes: Processes, clock: FakeClock) -> None:
+    store = await processes.start()
+    await keep(store, to(ANN), to(BEN), now=clock.now())
+    async with asyncio.timeout(DEADLINE_S):
+        assert await store.claim(worker=WORKER, now=clock.now() - 1) is None
+    assert await store.claim(worker=WORKER, now=clock.now()) is not None
 
 
 async def test_one_that_the_database_refuses_does_not_harm_what_is_committed_with_it(
