@@ -152,6 +152,7 @@ def test_a_condition_is_the_alert_of_that_name(name: str) -> None:
     rules = {alert.name: alert.labels["severity"] for alert in alerts()}
     assert condition["severity"] == rules[name]
     assert condition["says"].endswith(".")
+    assert (ROOT / f"alerts/runbooks/{name}.md").is_file()
     waits = condition["for"] if condition["kind"] == "gauges" else condition["within"]
     assert waits % 60 == 0
     assert 60 <= waits <= 86_400
@@ -179,6 +180,14 @@ def test_every_condition_has_a_runbook_and_says_what_a_lost_signal_means() -> No
             "event_flow": (True, False),
             "event_timer": (False, True),
         }[method]
+
+
+@pytest.mark.parametrize("page", ["push", "new-relic", "grafana-cloud"])
+def test_the_pages_name_metrics_that_exist(page: str) -> None:
+    text = (ROOT / f"docs/{page}.md").read_text()
+    named = {name.removesuffix("_bucket") for name in re.findall(r"\bwhatsapp_\w+", text)}
+    assert named
+    assert named <= set(golden())
 
 
 def test_silence_is_an_alert_of_its_own_and_nothing_else_is() -> None:
