@@ -4,7 +4,7 @@ from typing import Final
 
 from dashboards.frame import Board, Row
 from dashboards.panels import YES_NO, Look, bars, lines, said, tile
-from dashboards.queries import WHOSE, Query, age, during, events, of, quantile, quantiles, rate, ratio
+from dashboards.queries import WHOSE, Query, age, during, events, longest, of, quantiles, rate, ratio
 
 DAY: Final = 86_400
 BY: Final = "{{instance}} {{account}}"
@@ -176,7 +176,7 @@ CHECKS: Final = Row(
             "Time to bring back",
             "Longest of the times, in buckets, that bringing the session back took in the last day.",
             "s",
-            quantile(1, "whatsapp_backup_restore_duration_seconds", by=("instance", "account"), window="1d"),
+            longest("whatsapp_backup_restore_duration_seconds", span="1d"),
             none=Look("none", "green"),
             width=6,
             height=8,

@@ -93,12 +93,16 @@ def quantiles(histogram: str, *matchers: str, by: tuple[str, ...] = (), traced: 
     ]
 
 
-def quantile(
-    share: float, histogram: str, *matchers: str, by: tuple[str, ...] = (), window: str = WINDOW
-) -> str:
+def quantile(share: float, histogram: str, *matchers: str, by: tuple[str, ...] = ()) -> str:
     """A quantile of a histogram, by its name without `_bucket`."""
     buckets = of(f"{histogram}_bucket", *matchers)
-    return f"histogram_quantile({share}, {_sum(('le', *by))} (rate({buckets}[{window}])))"
+    return f"histogram_quantile({share}, {_sum(('le', *by))} (rate({buckets}[{WINDOW}])))"
+
+
+def longest(histogram: str, *, span: str) -> str:
+    """The bucket that holds the longest of what was measured over a span."""
+    buckets = of(f"{histogram}_bucket")
+    return f"histogram_quantile(1, {_sum(('le', *WHO))} (increase({buckets}[{span}])))"
 
 
 def _sum(by: tuple[str, ...]) -> str:

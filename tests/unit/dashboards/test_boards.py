@@ -62,6 +62,14 @@ def test_runbooks_may_be_anywhere(tmp_path: Path) -> None:
 def test_alerts_find_each_dashboard_by_its_uid() -> None:
     uids = {board["uid"] for board in COMMITTED.values()}
     assert uids == {f"beacon-{name}" for name in ("overview", "connection", "queue", "backup", "runtime")}
+    linked = {
+        rule["annotations"]["dashboard_url"].rpartition("/d/")[2]
+        for path in RULES.glob("*.yml")
+        for group in yaml.safe_load(path.read_text())["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    assert linked <= uids
 
 
 def test_it_is_the_classic_schema(board: dict[str, Any]) -> None:
