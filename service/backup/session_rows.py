@@ -37,19 +37,22 @@ _MISFITS: Final = (
 async def copy_out(base: asyncpg.Connection, target: Path) -> None:
     """Write the session as one transaction sees it into a new file (mode 0600). Writers go on meanwhile.
 
-    Raises SnapshotRefused, BackupError, and what asyncpg raises.
+    Raises SnapshotRefused, BackupError, and what asyncpg raises; whoever is in a hurry does not wait for the
+    transaction's end, so the connection is then of no use any more.
     """
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1, "session copy") as thread:  # one thread: what is cancelled ends before `close`
         database = await loop.run_in_executor(thread, _created, target)
         try:
-            async with base.transaction(isolation="repeatable_read", readonly=True):
-                await _check_version(base)
-                for table in TABLES:
-                    insert = _inserting(database, table, target)
-                    cursor = await base.cursor(_selection(table), timeout=TABLE_DEADLINE_S)
-                    while rows := await cursor.fetch(ROWS_AT_ONCE, timeout=TABLE_DEADLINE_S):
-                        await loop.run_in_executor(thread, insert, [tuple(row) for row in rows])
+            one_moment = base.transaction(isolation="repeatable_read", readonly=True)
+            await one_moment.start()
+            await _check_version(base)
+            for table in TABLES:
+                insert = _inserting(database, table, target)
+                cursor = await base.cursor(_selection(table), timeout=TABLE_DEADLINE_S)
+                while rows := await cursor.fetch(ROWS_AT_ONCE, timeout=TABLE_DEADLINE_S):
+                    await loop.run_in_executor(thread, insert, [tuple(row) for row in rows])
+            await one_moment.rollback()
             await loop.run_in_executor(thread, database.commit)
         except (*GONE, *TORN) as error:
             raise SnapshotRefused(

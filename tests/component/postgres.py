@@ -86,6 +86,12 @@ class Postgres:
                 process.kill()
         psutil.wait_procs(processes)
 
+    def scribble(self, file: str) -> None:
+        """Spoil the first page of a file of its data (pg_relation_filepath), while it does not run."""
+        with (self._data / file).open("r+b") as data:
+            data.seek(100)
+            data.write(os.urandom(4000))
+
     def pause(self) -> None:
         """SIGSTOP to every process: connections stay, nothing is answered."""
         for process in self._processes():

@@ -59,7 +59,7 @@ async def test_a_killed_service_without_its_disk_goes_on_with_the_session_of_the
     log = (tmp_path / "service.log").read_text()
     assert "secret-word" not in log
     told = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    assert any("in one database" in line.get("text", "") for line in told if line["event"] == "service.note")
+    assert any("in one database" in line["note"] for line in told if line["event"] == "service.note")
     assert [line["sessions_dropped"] for line in told if line["event"] == "session.opened"] == [0, 0]
 
 

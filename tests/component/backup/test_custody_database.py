@@ -72,10 +72,10 @@ class Town:
         finally:
             await base.close()
 
-    async def link(self, house: House, *, seed: int = 1) -> WholeSession:
+    async def link(self, house: House, *, seed: int = 1, rows: int = 20) -> WholeSession:
         """A phone is linked: an engine filled the tables."""
         path = house.folder / f"linked-{seed}.db"
-        session = WholeSession(path, seed=seed).make()
+        session = WholeSession(path, seed=seed).make(rows=rows)
         base = await asyncpg.connect(self.url, server_settings={"search_path": SCHEMA})
         try:
             async with base.transaction():
@@ -98,11 +98,11 @@ async def town(tmp_path: Path, postgres: Postgres) -> AsyncIterator[Town]:
         yield Town(tmp_path, postgres.url(await postgres.create()), stack)
 
 
-async def kept(town: Town, *, clean: bool) -> House:
+async def kept(town: Town, *, clean: bool, rows: int = 20) -> House:
     """A first process links a phone, keeps the session and is gone."""
     first = await town.house()
     await first.takes_over(1)
-    await town.link(first)
+    await town.link(first, rows=rows)
     report = await first.backups.back_up(Cause.PAIRED)
     assert report.outcome is Outcome.KEPT, report
     if clean:
@@ -146,6 +146,37 @@ async def test_a_damaged_session_is_set_aside_and_the_backup_takes_its_place(tow
     assert await town.rows(second) == before
     aside = f'"bad-{int(town.clock.now())} whatsmeow_device"'
     assert await town.ask(f"SELECT count(*) FROM {aside}") == 1
+
+
+async def test_a_session_of_which_a_page_is_torn_is_a_damaged_one(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        with Postgres() as own:
+            town = Town(tmp_path, own.url(), stack)
+            first = await kept(town, clean=True)
+            before = await town.rows(first)
+            page = await town.ask("CHECKPOINT", "SELECT pg_relation_filepath('whatsmeow_contacts')")
+            own.kill()
+            own.scribble(page)
+            own.start()
+            assert (await first.backups.back_up(Cause.ASKED)).outcome is not Outcome.KEPT
+
+            second = await town.house()
+            await second.takes_over(2)
+            assert await town.rows(second) == before
+
+
+async def test_after_a_restart_what_is_new_is_stored_and_no_more(town: Town) -> None:
+    await kept(town, clean=False, rows=500)
+    await town.ask(
+        "INSERT INTO whatsmeow_message_secrets SELECT our_jid, 'chat_jid Ä 5', 'somebody', 'an id', key "
+        "FROM whatsmeow_message_secrets LIMIT 1",
+        "DELETE FROM whatsmeow_identity_keys WHERE their_id < 'their_id Ä 2'",
+    )
+    second = await town.house()
+    await second.takes_over(2)
+    report = await second.backups.back_up(Cause.CHANGED)
+    assert report.outcome is Outcome.KEPT
+    assert report.stored_bytes < report.size_bytes / 20
 
 
 async def test_a_good_session_is_used_as_it_is_whatever_is_in_the_vault(town: Town) -> None:
