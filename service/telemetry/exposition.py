@@ -1,8 +1,8 @@
 """The registry as text for scrapers, in a third of the time that prometheus_client takes for it.
 
 A scrape is rendered on the event loop, where messages wait meanwhile. Two thousand series differ from one
-scrape to the next in their values alone: what stands before the value is written once and kept. What comes out is what
-prometheus_client would write, byte for byte (its two functions `generate_latest`); a test holds the two together.
+scrape to the next in their values alone: what stands before the value is written once and kept. What comes
+out is what prometheus_client would write, byte for byte; a test holds the two together.
 """
 
 from collections.abc import Callable, Mapping

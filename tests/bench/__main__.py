@@ -4,6 +4,7 @@ sending  the whole service beside a bare neonize loop, and its memory
 http     messages accepted per second beside bare inserts
 queue    claims and completions per second beside pgqueuer and procrastinate
 depth    sending, scraping and memory with a million messages waiting
+cost     sending with everything watched beside nothing watched, and scraping after a day's worth of messages
 backup   bytes and time of a session's backup after little traffic, and what it costs who writes to it
 """
 
@@ -19,7 +20,7 @@ from typing import Any
 
 from service.config import LogFormat, LogLevel
 from service.telemetry import logging
-from tests.bench import accepting, backup, depth, sending, working
+from tests.bench import accepting, backup, cost, depth, sending, working
 from tests.bench.stores import Places
 
 Section = Callable[[Path, Places, argparse.Namespace], Awaitable[dict[str, Any]]]
@@ -34,6 +35,9 @@ SECTIONS: dict[str, Section] = {
     "queue": lambda _, places, given: working.measure(places, messages=given.jobs, rounds=given.rounds),
     "depth": lambda folder, places, given: depth.measure(
         folder, places, deep=given.deep, rounds=2 * given.rounds + 1
+    ),
+    "cost": lambda folder, _, given: cost.measure(
+        folder, sends=4 * given.sends, rounds=2 * given.rounds + 1, day=given.day
     ),
     "backup": lambda folder, places, given: backup.measure(
         folder, places, size_mb=given.session_mb, rounds=given.rounds
@@ -78,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=2.0, help="http: how long each load lasts")
     add("--jobs", type=int, default=10_000, help="queue: messages in one round")
     add("--deep", type=int, default=1_000_000, help="depth: messages that wait")
+    add("--day", type=int, default=28_800, help="cost: messages that a day has")
     add("--session-mb", type=int, default=50, help="backup: size of the session in MB (10^6 bytes)")
     return parser
 
