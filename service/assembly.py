@@ -23,6 +23,7 @@ from service.backup.assembly import BackupParts
 from service.backup.custody import Hurdle
 from service.backup.custody_postgres import PostgresCustody
 from service.backup.guarded_lease import GuardedLease
+from service.backup.scheduler import Scheduler
 from service.bot.bot import Bot
 from service.bot.builtin import add_builtin_commands
 from service.bot.metrics import BotMetrics
@@ -215,7 +216,7 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
         )
         _introduce(supervisor, dispatcher, bot, ears)
         if backup is not None:
-            supervisor.listen(backup.scheduler.hear)
+            _introduce_backups(supervisor, backup.scheduler)
         health = Health(
             clock=clock,
             started_at=clock.now(),
@@ -419,6 +420,17 @@ def _introduce(supervisor: Supervisor, dispatcher: Dispatcher, bot: Bot, ears: E
 
     supervisor.subscribe(on_status)
     supervisor.listen(on_event)
+
+
+def _introduce_backups(supervisor: Supervisor, scheduler: Scheduler) -> None:
+    """What is kept of a session that is unlinked comes back no more."""
+
+    def on_status(status: Status) -> None:
+        if status.state is State.LOGGED_OUT:
+            scheduler.logged_out()
+
+    supervisor.subscribe(on_status)
+    supervisor.listen(scheduler.hear)
 
 
 def _notes(settings: Settings, data: DataDir, backup: BackupParts | None) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from service.backup.report import Restored
 from service.backup.restore import SILENT_FOR_S, Plan, candidates, exact, plan
 from service.backup.shelf import Fetched, Shelf
 from service.backup.snapshot import drop_ratchets
+from service.backup.tombstone import Tombstone
 from service.clock import Clock
 from service.errors import (
     BackupError,
@@ -130,15 +131,30 @@ class Custody:
         if self._fenced and self._backups.tenure is not None:
             log.warning("backup.entered_again", epoch=await self._enter())
 
+    async def bury(self) -> bool:
+        """The session was ended on purpose: what is kept of it comes back no more by itself, here or
+        anywhere. False: nothing was done, for a device is here, another or still the same. Raises
+        VaultUnavailable, FenceTooOld."""
+        tenure = self._backups.tenure
+        if tenure is None or await self._home.look() is Found.DEVICE:
+            return False
+        tombstone = await self._shelf.vault.bury(epoch=tenure.epoch)
+        log.warning("backup.buried", epoch=tombstone.epoch, up_to=tombstone.sequence)
+        return True
+
     async def leave(self) -> None:
         """The engine has ended for good: keep where the session stopped. Never longer than 8 s."""
         if self._backups.tenure is None:
             return
         try:
             async with asyncio.timeout(LEAVE_S):
+                if await self._home.cleared():
+                    await self.bury()
                 await self._backups.back_up(Cause.STOP)
         except TimeoutError:
             log.warning("backup.stop_cut_short", after_s=LEAVE_S)
+        except (BackupError, StoreError, DataDirUnusable, OSError) as error:
+            log.warning("backup.not_buried", error=str(error))
         finally:
             self._backups.end()
 
@@ -159,6 +175,7 @@ class Custody:
         try:
             await self._shelf.vault.open()
             epoch, listed = await self._shelf.vault.epoch(), await self._shelf.listed()
+            tombstone = await self._tombstone(found)
         except VaultUnavailable as error:
             if found is Found.NOTHING and not await self._home.cleared():
                 raise
@@ -167,6 +184,11 @@ class Custody:
             await self._go_on_without(found, lineage, gap=gap, error=error)
             return
         self._backups.saw(listed)
+        if tombstone is not None:
+            listed = [kept for kept in listed if kept.sequence > tombstone.sequence]
+            if found is not Found.NOTHING and lineage is not None and lineage.epoch < tombstone.epoch:
+                await self._set_aside("ended")  # elsewhere, since it was used here
+                found, lineage = Found.NOTHING, None
         cleared = await self._home.cleared()
         todo = plan(found, lineage, cleared=cleared, listed=listed, epoch=epoch, gap=gap)
         log.info("backup.plan", plan=todo, found=found, epoch=epoch, backups=len(listed))
@@ -176,6 +198,15 @@ class Custody:
         if todo is Plan.RENEW:
             await self._renew()
         await self._enter()
+
+    async def _tombstone(self, found: Found) -> Tombstone | None:
+        try:
+            return await self._shelf.vault.tombstone()
+        except BackupUnreadable as error:
+            if found is Found.NOTHING:
+                raise
+            log.error("backup.tombstone_unreadable", error=str(error))  # noqa: TRY400
+            return None
 
     async def _bring_back(
         self, found: Found, lineage: Lineage | None, listed: Sequence[Kept], *, undone: bool

@@ -3,6 +3,7 @@
     PATH/ACCOUNT/lock                   flock: one writer at a time, across processes
                  format.1               the layout, this one
                  epoch.N                N is the epoch that was entered last
+                 tombstone              which backups are of a session that was ended on purpose
                  backups/SEQUENCE       what is listed of a backup, then its sealed manifest
                  backups/SEQUENCE.verified
                  chunks/ID              a sealed chunk
@@ -29,6 +30,7 @@ import msgspec
 import structlog
 
 from service.backup.model import Kept, Sealed
+from service.backup.tombstone import Tombstone
 from service.clock import is_instant
 from service.errors import BackupUnreadable, FenceTooOld, StoreTooNew, VaultUnavailable
 
@@ -97,6 +99,28 @@ class Directory:
             for older in _numbers(self._folder, _EPOCH) - {epoch}:
                 (self._folder / f"epoch.{older}").unlink()
         return epoch
+
+    def bury(self, epoch: int) -> Tombstone:
+        """Note that what is kept so far is of a session that was ended. Raises FenceTooOld."""
+        with self._locked():
+            self._refuse_late(epoch)
+            tombstone = Tombstone(max(_numbers(self._backups, _SEQUENCE), default=0), epoch)
+            _write(self._folder / "tombstone", tombstone.encode())
+            _to_disk(self._folder)
+            return tombstone
+
+    def tombstone(self) -> Tombstone | None:
+        """What was noted last. Raises BackupUnreadable."""
+        try:
+            data = _bytes(self._folder / "tombstone")
+        except FileNotFoundError:
+            self._folder.stat()
+            return None
+        return Tombstone.decode(data)
+
+    def _refuse_late(self, epoch: int) -> None:
+        if epoch < (entered := self.epoch()):
+            raise FenceTooOld(f"epoch {epoch}: epoch {entered} was entered since")
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -177,9 +201,7 @@ class Directory:
             if sequence in kept and self._is(sequence, sealed.manifest):
                 _to_disk(self._backups)  # whoever put it may have been killed before this
                 return
-            entered = self.epoch()
-            if epoch < entered:
-                raise FenceTooOld(f"epoch {epoch}: epoch {entered} was entered since")
+            self._refuse_late(epoch)
             if sequence <= max(kept, default=0):
                 raise ValueError(f"sequence {sequence}: {max(kept)} is kept already")
             missing = self.missing(sealed.chunk_ids)

@@ -36,6 +36,10 @@ OWN: Final = """
     ON CONFLICT (account) DO UPDATE SET epoch = greatest(owner.epoch, excluded.epoch)
     RETURNING epoch"""
 
+BURY: Final = "UPDATE beacon_backup_owner SET tombstone = $2 WHERE account = $1"
+
+TOMBSTONE: Final = "SELECT tombstone FROM beacon_backup_owner WHERE account = $1"
+
 LOCK: Final = "SELECT FROM beacon_backup_owner WHERE account = $1 FOR UPDATE"
 
 LISTED: Final = """

@@ -14,7 +14,7 @@ from service.backup.report import Outcome, Report
 from service.backup.schedule import Schedule
 from service.clock import Clock
 from service.engine.protocol import AnyEvent, Connected, Paired
-from service.errors import BackupError, DataDirUnusable, StoreError
+from service.errors import BackupError, DataDirUnusable, FenceTooOld, StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -40,17 +40,23 @@ class Scheduler:
         self._schedule = Schedule(interval_s=interval_s, began_at=clock.monotonic())
         self._paired = asyncio.Event()
         self._pairing = False
+        self._logged_out = False
+        self._told = False
         self._verify_at = clock.monotonic() + VERIFY_EVERY_S
 
     def hear(self, event: AnyEvent) -> None:
         """A phone that is linked is backed up at once, and again at its first login, which makes keys."""
         if isinstance(event, Paired):
-            self._pairing = True
+            self._pairing, self._logged_out = True, False
             self._paired.set()
         elif isinstance(event, Connected) and self._pairing:
             self._pairing = False
             self._paired.set()
         self._backups.hear(event)
+
+    def logged_out(self) -> None:
+        """The device is unlinked: what is kept of it is of no use any more."""
+        self._logged_out = True
 
     async def back_up(self, cause: Cause = Cause.ASKED) -> Report:
         """Make a backup now; the next by itself counts from it."""
@@ -80,12 +86,32 @@ class Scheduler:
             await self._try(self._custody.enter_late, "backup.still_unprotected")
         if self._backups.tenure is None:
             return
+        if not await self._told_if_ended():
+            return
         if (cause := self._schedule.due(now=self._clock.monotonic())) is not None:
             report = await self.back_up(cause)
             if report.outcome is Outcome.FENCED:
                 await self._try(self._custody.enter_again, "backup.not_entered_again")
         if self._clock.monotonic() >= self._verify_at:
             await self._verify()
+
+    async def _told_if_ended(self) -> bool:
+        """False while the vault has not heard of a session that was ended here: no other is kept before."""
+        ended = self._logged_out or await self._home.cleared()
+        self._told = self._told and ended
+        if self._told or not ended:
+            return True
+        try:
+            buried = await self._custody.bury()
+        except FenceTooOld as error:
+            log.warning("backup.not_buried", error=str(error))
+            return True  # the next backup finds out, too, and mends it
+        except (BackupError, StoreError, DataDirUnusable, OSError) as error:
+            log.warning("backup.not_buried", error=str(error))
+            return False
+        self._told = buried or not self._logged_out
+        self._logged_out = self._logged_out and not buried
+        return True
 
     async def _verify(self) -> None:
         pause_s = VERIFY_EVERY_S

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from service.backup.model import Kept, Sealed
+from service.backup.tombstone import Tombstone
 
 
 class Vault(Protocol):
@@ -29,6 +30,13 @@ class Vault(Protocol):
 
     async def epoch(self) -> int:
         """The epoch that was entered last; 0 before the first."""
+
+    async def bury(self, *, epoch: int) -> Tombstone:
+        """Note, durably, that what is kept so far is of a session that was ended on purpose. Raises
+        FenceTooOld when a later epoch was entered."""
+
+    async def tombstone(self) -> Tombstone | None:
+        """What was noted last; None: nothing ever. Raises BackupUnreadable."""
 
     async def listed(self) -> Sequence[Kept]:
         """All backups, the latest first. Only whole ones: a `put` that was cut short left nothing here. One

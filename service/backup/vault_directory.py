@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from service.backup.directory import Directory
 from service.backup.model import Kept, Sealed
+from service.backup.tombstone import Tombstone
 from service.errors import VaultFull, VaultUnavailable
 
 T = TypeVar("T")
@@ -54,6 +55,14 @@ class DirectoryVault:
     async def epoch(self) -> int:
         """The epoch that was entered last; 0 before the first."""
         return await self._do(self._directory.epoch)
+
+    async def bury(self, *, epoch: int) -> Tombstone:
+        """Note that what is kept so far is of a session that was ended. Raises FenceTooOld."""
+        return await self._do(lambda: self._directory.bury(epoch))
+
+    async def tombstone(self) -> Tombstone | None:
+        """What was noted last. Raises BackupUnreadable."""
+        return await self._do(self._directory.tombstone)
 
     async def listed(self) -> Sequence[Kept]:
         """All backups, the latest first. Of one whose listing is damaged only the sequence is right."""

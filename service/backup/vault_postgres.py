@@ -22,6 +22,7 @@ from asyncpg.connect_utils import SessionAttribute
 
 from service.backup import postgres_statements as sql
 from service.backup.model import Kept, Sealed
+from service.backup.tombstone import Tombstone
 from service.clock import is_instant
 from service.errors import BackupUnreadable, FenceTooOld, VaultFull, VaultUnavailable
 from service.postgres import TROUBLE, described, tls_mode
@@ -107,6 +108,24 @@ class PostgresVault:
     async def epoch(self) -> int:
         """The epoch that was entered last; 0 before the first."""
         return int(await self._do(lambda base: base.fetchval(sql.EPOCH, self._account)))
+
+    async def bury(self, *, epoch: int) -> Tombstone:
+        """Note that what is kept so far is of a session that was ended. Raises FenceTooOld."""
+
+        async def bury(base: Connection) -> Tombstone:
+            _refuse_late(epoch, entered=await base.fetchval(sql.OWN, self._account, epoch))
+            latest = await base.fetchval(sql.LATEST, self._account)
+            tombstone = Tombstone(latest or 0, epoch)
+            await base.execute(sql.BURY, self._account, tombstone.encode())
+            return tombstone
+
+        return await self._do(bury, write=True)
+
+    async def tombstone(self) -> Tombstone | None:
+        """What was noted last. Raises BackupUnreadable."""
+        rows = await self._do(lambda base: _read(base, sql.TOMBSTONE, self._account))
+        data = rows[0]["tombstone"] if rows else None
+        return None if data is None else Tombstone.decode(data)
 
     async def listed(self) -> Sequence[Kept]:
         """All backups, the latest first."""

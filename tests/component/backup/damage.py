@@ -143,7 +143,7 @@ def _another(kind: str, value: Any, others: Sequence[Any], rng: Random, *, nulla
         choices.append(None)
     match kind:
         case "bytea":
-            choices += [damaged(value, rng) for _ in range(4)]
+            choices += [damaged(value or b"", rng) for _ in range(4)]
         case "bigint" | "integer":
             top = LARGEST if kind == "bigint" else (1 << 31) - 1
             known = value or 0

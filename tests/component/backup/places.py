@@ -26,6 +26,9 @@ class Place(Protocol):
     async def spoil(self, account: str, chunk_id: str) -> None:
         """A chunk is there and is not what it was."""
 
+    async def spoil_tombstone(self, account: str) -> None:
+        """The mark of a session that was ended is not what it was."""
+
     async def damage(self, account: str, sequence: int) -> None:
         """A backup is still listed, and its manifest cannot be read."""
 
@@ -58,6 +61,10 @@ class InDirectory:
     async def spoil(self, account: str, chunk_id: str) -> None:
         path = self.path / account / "chunks" / chunk_id
         path.write_bytes(path.read_bytes()[::-1])
+
+    async def spoil_tombstone(self, account: str) -> None:
+        path = self.path / account / "tombstone"
+        path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
 
     async def damage(self, account: str, sequence: int) -> None:
         path = self.path / account / "backups" / str(sequence)
@@ -120,6 +127,13 @@ class InPostgres:
             "WHERE account = $1 AND id = $2",
             account,
             chunk_id,
+        )
+
+    async def spoil_tombstone(self, account: str) -> None:
+        await self._look.execute(
+            "UPDATE beacon_backup_owner SET tombstone = overlay(tombstone placing '2' from 1) "
+            "WHERE account = $1",
+            account,
         )
 
     async def damage(self, account: str, sequence: int) -> None:

@@ -1,5 +1,6 @@
 """Whoever takes an account over connects with the right session, or says what it waits for."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -272,6 +273,70 @@ async def test_what_the_operator_cleared_stays_away_until_another_is_backed_up(h
     third = house()
     await third.takes_over(3)
     assert third.counted("restores_total", kind="ratchets_dropped") == 1
+
+
+async def cleared(it: House) -> None:
+    """The operator cleared the session, and the scheduler looked."""
+    it.file.remove()
+    await asyncio.to_thread(it.file.prepare)
+    assert await it.custody.bury()
+
+
+async def test_what_was_cleared_stays_away_elsewhere_and_what_is_linked_then_comes_back(
+    house: Build, vault: Vault
+) -> None:
+    first, second = house("first"), house("second")
+    await stopped(first)
+    again = house("first")
+    await again.takes_over(2)
+    await cleared(again)
+    await second.takes_over(3)  # the first one's disk is gone
+    assert await second.file.device_jid() is None
+    assert [kept.sequence for kept in await vault.listed()] == [1], "by hand it can still be had"
+
+    second.pairs(seed=2)
+    assert not await second.custody.bury(), "another phone is linked"
+    assert (await second.backups.back_up(Cause.PAIRED)).outcome is Outcome.KEPT
+    third = house("third")
+    await third.takes_over(4)
+    assert third.counted("restores_total", kind="ratchets_dropped") == 1
+
+
+async def test_a_session_that_was_cleared_elsewhere_is_not_used_any_more(house: Build) -> None:
+    first, second = house("first"), house("second")
+    await stopped(first)
+    await second.takes_over(2)
+    await cleared(second)
+    again = house("first")
+    await again.takes_over(3)
+    assert await again.file.device_jid() is None
+    aside = [path for path in again.folder.glob("session.db.ended-*") if not path.name.endswith("-wal")]
+    assert len(aside) == 1
+
+
+async def test_a_session_that_was_linked_where_one_was_cleared_is_used(house: Build) -> None:
+    first = house()
+    await stopped(first)
+    again = house()
+    await again.takes_over(2)
+    await cleared(again)
+    again.pairs(seed=2)  # and is killed before it is backed up
+    once_more = house()
+    await once_more.takes_over(3)
+    assert await once_more.file.device_jid() == DEVICE
+
+
+async def test_a_mark_that_is_damaged_is_not_taken_for_none(house: Build, place: Place, account: str) -> None:
+    first, second = house("first"), house("second")
+    await stopped(first)
+    again = house("first")
+    await again.takes_over(2)
+    await cleared(again)
+    await place.spoil_tombstone(account)
+    await second.begins_to_take_over(3)
+    assert not await second.admitted(within_s=10)
+    assert second.hurdles == [Hurdle.BACKUP_UNREADABLE]
+    await second.gives_up()
 
 
 async def test_a_damaged_session_is_set_aside_and_the_backup_comes_back(

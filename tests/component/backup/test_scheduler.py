@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.backup.model import Cause
+from service.backup.tombstone import Tombstone
 from service.backup.vault import Vault
 from service.engine.protocol import Connected, Paired, Undecryptable
 from tests.clock import FakeClock
@@ -128,6 +129,48 @@ async def test_the_backup_after_one_that_was_found_damaged_is_whole(
     assert owner.house.backups.status().verify_trouble is None
     for sequence in (1, 2):
         await owner.house.backups.verify(sequence)
+
+
+async def test_a_cleared_session_is_told_to_the_vault_however_long_that_is_away(
+    owner: Owner, place: Place, vault: Vault
+) -> None:
+    async with place.away():
+        owner.house.file.remove()
+        await asyncio.to_thread(owner.house.file.prepare)
+        await owner.looks(3)
+    assert await vault.tombstone() is None
+    await owner.looks()
+    assert await vault.tombstone() == Tombstone(1, 1)
+
+    owner.session = owner.house.pairs(seed=2)
+    owner.house.scheduler.hear(Paired(jid=DEVICE))
+    await owner.until(lambda: owner.runs(Cause.PAIRED) == 1)
+    await owner.looks(3)
+    assert await vault.tombstone() == Tombstone(1, 1), "the one that is linked then is not meant"
+
+
+async def test_a_phone_that_is_linked_while_the_vault_is_away_is_backed_up_when_it_is_back(
+    owner: Owner, place: Place, vault: Vault
+) -> None:
+    async with place.away():
+        owner.house.file.remove()
+        owner.session = owner.house.pairs(seed=2)
+        owner.house.scheduler.hear(Paired(jid=DEVICE))
+        await owner.looks(3)
+    await owner.looks(14)
+    assert (await vault.listed())[0].sequence == 2
+    assert not owner.house.file.cleared
+
+
+async def test_an_unlinked_device_is_told_to_the_vault_once_it_is_gone_here(
+    owner: Owner, vault: Vault
+) -> None:
+    owner.house.scheduler.logged_out()
+    await owner.looks()
+    assert await vault.tombstone() is None, "the engine has it still"
+    await owner.house.file.forget_device()
+    await owner.looks()
+    assert await vault.tombstone() == Tombstone(1, 1)
 
 
 async def test_without_the_vault_it_goes_on_trying_and_says_so(owner: Owner, place: Place) -> None:

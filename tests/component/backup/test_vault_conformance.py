@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from service.backup.tombstone import Tombstone
 from service.backup.vault import Vault
 from service.errors import BackupUnreadable, FenceTooOld, VaultFull, VaultUnavailable
 from tests.component.backup.places import Place
@@ -185,6 +186,34 @@ async def test_accounts_in_one_place_do_not_know_each_other(place: Place, vault:
     assert await vault.chunks(list(ours)) == ours
 
 
+# --- a session that was ended --------------------------------------------------------------------------
+
+
+async def test_an_ended_session_is_noted_with_what_is_kept_of_it(
+    place: Place, vault: Vault, account: str
+) -> None:
+    assert await vault.tombstone() is None
+    assert await vault.bury(epoch=1) == Tombstone(0, 1), "there may be nothing of it"
+    await vault.put(backup(1, chunks("a")), chunks("a"), epoch=1)
+    await vault.put(backup(7, chunks("b")), chunks("b"), epoch=1)
+    assert await vault.bury(epoch=1) == Tombstone(7, 1)
+
+    await vault.put(backup(8, chunks("c")), chunks("c"), epoch=1)
+    assert await (await place.vault(account)).tombstone() == Tombstone(7, 1), "what came later is not meant"
+    await vault.forget([7])
+    assert await vault.tombstone() == Tombstone(7, 1)
+    assert await sequences(vault) == [8, 1], "what is kept of it is still there for who asks"
+    assert await (await place.vault(f"{account}-other")).tombstone() is None
+
+
+async def test_who_lost_the_account_cannot_end_its_session(place: Place, vault: Vault, account: str) -> None:
+    old = await vault.enter()
+    await (await place.vault(account)).enter()
+    with pytest.raises(FenceTooOld):
+        await vault.bury(epoch=old)
+    assert await vault.tombstone() is None
+
+
 # --- forgetting ---------------------------------------------------------------------------------------
 
 
@@ -297,6 +326,8 @@ async def test_a_place_that_is_away_is_unavailable_and_not_empty(
             vault.chunks(list(parts)),
             vault.put(backup(2, parts), parts, epoch=1),
             vault.verified(1, at=1.0),
+            vault.bury(epoch=1),
+            vault.tombstone(),
             vault.forget([1]),
         ):
             with pytest.raises(VaultUnavailable) as refusal:
