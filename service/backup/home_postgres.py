@@ -48,11 +48,14 @@ class PostgresHome:
         self._mirror = Mirror(mirror)
         self._watch: asyncpg.Connection | None = None
         self._seen: Signature = ()
+        self._opened: int | None = None
 
     async def open(self, fence: int) -> bool:
         """As PostgresSession.open."""
         dropped = await self._session.open(fence=fence)
-        log.info("session.opened", store="postgres", fence=fence, sessions_dropped=dropped)
+        if dropped or fence != self._opened:  # whoever waits for the vault opens it again and again
+            log.info("session.opened", store="postgres", fence=fence, sessions_dropped=dropped)
+        self._opened = fence
         return self._session.undone
 
     async def behind(self) -> bool:
