@@ -39,6 +39,8 @@ SEVERITIES: Final = {
     "info": Look("good to know", "blue"),
 }
 
+CONNECTION_OF: Final = "/d/beacon-connection?${__url_time_range}&var-account=${__data.fields.account}"
+
 GAVE_UP: Final = during("whatsapp_queue_terminal_total", 'state=~"dead|expired"')
 ON_TIME: Final = ratio(
     during("whatsapp_queue_sent_seconds_bucket", 'le="300.0"'),
@@ -74,7 +76,7 @@ WELL: Final = Row(
             Column("instance", "Instance", width=190),
             Column("whatsapp_connection_state", "State", says=TITLES, colored=True, width=230),
             Column("Value", "For", unit="dtdurations", width=140),
-            Column("advice", "What to do", says=ADVICE),
+            Column("advice", "What to do", says=ADVICE, link=("See the connection", CONNECTION_OF)),
             unit="dtdurations",
             none="No Beacon answers: is it running, and does Prometheus reach it?",
             width=14,

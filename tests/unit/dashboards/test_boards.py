@@ -165,6 +165,11 @@ def test_each_leads_to_the_others_with_the_same_time_and_choice(board: dict[str,
     assert "beacon" in board["tags"]
 
 
+def test_links_within_grafana_lead_to_dashboards_that_exist(board: dict[str, Any]) -> None:
+    uids = {one["uid"] for one in COMMITTED.values()}
+    assert set(re.findall(r'"/d/([\w-]+)', json.dumps(board))) <= uids
+
+
 def test_links_lead_to_runbooks_of_alerts_that_exist(board: dict[str, Any]) -> None:
     alerts = {
         rule["alert"]
