@@ -12,7 +12,7 @@ import logging
 import mmap
 import os
 import sys
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -69,6 +69,8 @@ log = logging.getLogger("engine.client")
 THREADS: Final = 16
 """Neonize() holds one for ever, a send one for up to 75 s, questions that nobody answers two for longer, and
 given-up uploads up to four; the rest must not starve behind them (H8)."""
+
+LOOK_S: Final = 0.01
 
 EXIT_NO_STORE: Final = 75  # EX_TEMPFAIL: the database with the session is away
 
@@ -146,6 +148,7 @@ class Client:
         self._sending = False
         self._retries: list[Receipt] = []
         self._answered: OrderedDict[str, Receipt] = OrderedDict()
+        self._told: deque[str | None] = deque([None], maxlen=SIZE)
         self.turns = Turns()
         self.connected = False
 
@@ -247,6 +250,14 @@ class Client:
         if self._reachable:
             await self._neonize.disconnect()
 
+    async def all_told(self) -> None:
+        """Return when every message that was decrypted has been told; to be asked after `disconnect`.
+
+        The session is past such a message already: when WhatsApp hands it over again, it cannot be read.
+        """
+        while self.turns.receiving or self.turns.received not in self._told:  # noqa: ASYNC110 - Go's threads
+            await asyncio.sleep(LOOK_S)
+
     def _asked(self) -> Any:
         if not self._reachable:
             raise EngineRefused("not connected yet")
@@ -277,6 +288,7 @@ class Client:
     def _on_complaint(self, heard: NotRead | NotResent) -> None:
         match heard:
             case NotRead(id=message_id, reason=reason):
+                self._told.append(message_id)
                 self._emit(Undecryptable(id=message_id, reason=reason))
             case NotResent(id=message_id):
                 self._recent.forget(message_id)
@@ -370,6 +382,7 @@ class Client:
 
     def _on_message(self, event: Any) -> None:
         source, message = event.Info.MessageSource, event.Message
+        self._told.append(event.Info.ID)
         if not is_told(message):
             return
         self._emit(

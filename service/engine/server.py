@@ -47,6 +47,7 @@ ASK_TIMEOUT_S: Final = 10.0
 """A heartbeat that Go does not answer in this time is not sent, so that the parent sees the hang."""
 
 DISCONNECT_TIMEOUT_S: Final = 2.0
+TELL_TIMEOUT_S: Final = 2.0
 _REMEMBERED: Final = 256
 
 
@@ -66,6 +67,7 @@ class Doing(Protocol):
     async def logout(self) -> None: ...
     async def state(self) -> tuple[bool, bool]: ...
     async def disconnect(self) -> None: ...
+    async def all_told(self) -> None: ...
 
 
 class Server:
@@ -266,6 +268,7 @@ class Server:
         for wait, limit_s in (
             (self._idle.wait(), within_s),
             (self._client.disconnect(), DISCONNECT_TIMEOUT_S),
+            (self._client.all_told(), TELL_TIMEOUT_S),
         ):
             try:
                 await asyncio.wait_for(wait, limit_s)

@@ -53,14 +53,13 @@ _END: Final = (
     (Use.RECEIVE, re.compile(r"Error decrypting message ()")),
     (Use.RECEIVE, re.compile(r"Message decryption for \S+ panicked()")),
     (Use.RECEIVE, re.compile(r"Handler for \S+ failed()")),
-    (Use.RECEIVE, re.compile(r"Failed to send receipt for ()")),
 )
 
 _MESSAGE: Final = re.compile(r'<message [^>]*?\bid="([^"]*)"')
-_RECEIVED: Final = re.compile(
-    r'<receipt (?![^>]* type="(?:retry|read|played))'  # it was read
-    r'|<ack (?=[^>]*class="message")[^>]* error="'  # it was decrypted, and is no message
-)
+_CONFIRMED: Final = re.compile(r'<receipt (?![^>]* type="(?:retry|read|played))[^>]*?\bid="([^"]*)"')
+_NOT_CONFIRMED: Final = re.compile(r"Failed to send receipt for ([^\s:]+)")
+_NO_MESSAGE: Final = re.compile(r'<ack (?=[^>]*class="message")[^>]* error="')
+"""What ends the receiving of a message that could be decrypted."""
 
 
 class Turns:
@@ -72,6 +71,10 @@ class Turns:
         self._now: Turn | None = None
         self._waiting: deque[tuple[Turn, threading.Event]] = deque()
         self._ends_to_come = 0
+        self.receiving = 0
+        """How many messages are being received or wait for it."""
+        self.received: str | None = None
+        """The id of the last message that was decrypted; by then whatsmeow has handed over its event."""
         self.taken = dict.fromkeys(Use, 0)
         """How many turns there were."""
         self.overruns = 0
@@ -95,6 +98,8 @@ class Turns:
             if found := words.match(text):
                 self._end(Turn(use, found[1]))
                 return
+        if found := _NOT_CONFIRMED.match(text):
+            self._end_receiving(found[1])
 
     def send_ended(self) -> None:
         """The send is over, however it ended; there is one at a time."""
@@ -106,12 +111,20 @@ class Turns:
         if found := _MESSAGE.match(text):
             self._end(Turn(Use.SEND, found[1]))
             self._end(Turn(Use.RESEND, found[1]))
-        elif _RECEIVED.match(text):
+        elif found := _CONFIRMED.match(text):
+            self._end_receiving(found[1])
+        elif _NO_MESSAGE.match(text):
+            self._end(Turn(Use.RECEIVE))
+
+    def _end_receiving(self, message_id: str) -> None:
+        if self.receiving:
+            self.received = message_id
             self._end(Turn(Use.RECEIVE))
 
     def _begin(self, turn: Turn) -> None:
         with self._lock:
             self.taken[turn.use] += 1
+            self.receiving += turn.use is Use.RECEIVE
             if turn == self._now == Turn(Use.RECEIVE):  # messages are received one after the other:
                 self._ends_to_come += 1  # the one before is over, and its end will be said
                 self._next()
@@ -129,10 +142,12 @@ class Turns:
                 return
             self._waiting.remove((turn, gate))
             self._now, self._ends_to_come = turn, 0
+            self.receiving = int(turn.use is Use.RECEIVE)
             self.overruns += 1
 
     def _end(self, turn: Turn) -> None:
         with self._lock:
+            self.receiving = max(0, self.receiving - (turn.use is Use.RECEIVE))
             if turn.use is Use.RECEIVE and self._ends_to_come:
                 self._ends_to_come -= 1
             elif turn == self._now:

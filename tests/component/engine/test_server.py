@@ -22,6 +22,7 @@ from service.engine.protocol import (
     Refused,
     Send,
     Stop,
+    Undecryptable,
     encode,
     read_answer,
 )
@@ -39,6 +40,8 @@ class StandIn:
         self.connected = True
         self.turns = Turns()
         self.hangs = asyncio.Event()
+        self.telling = asyncio.Event()
+        self.told = asyncio.Event()
         self.asked = 0
         self.error: Exception | None = None
 
@@ -72,6 +75,10 @@ class StandIn:
 
     async def disconnect(self) -> None:
         await self.hangs.wait()
+
+    async def all_told(self) -> None:
+        self.telling.set()
+        await self.told.wait()
 
 
 class Parent:
@@ -143,12 +150,27 @@ async def test_a_heartbeat_follows_connected_at_once() -> None:
 
 async def test_a_stop_waits_for_neither_a_send_nor_go_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "DISCONNECT_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(server_module, "TELL_TIMEOUT_S", 0.01)
     async with serving() as parent:
         parent.writer.write(
             encode(Send(id=1, token=1, chat="a@b", content=Text(text="hello"), secret=bytes(32)))
         )
         parent.writer.write(encode(Stop(id=2, within_s=0.01)))
         assert await parent.told(Done) == Done(id=2)
+        assert await parent.serving == 0
+
+
+async def test_a_stop_ends_with_what_was_decrypted_before_the_connection_was_closed() -> None:
+    async with serving() as parent:
+        parent.client.hangs.set()
+        await parent.told(Heartbeat)
+        parent.writer.write(encode(Stop(id=1, within_s=20)))
+        async with asyncio.timeout(20):
+            await parent.client.telling.wait()
+        parent.emit(Undecryptable(id="3EB0"))
+        parent.client.told.set()
+        assert await parent.told(Undecryptable) == Undecryptable(id="3EB0")
+        assert await parent.told(Done) == Done(id=1)
         assert await parent.serving == 0
 
 

@@ -5,7 +5,7 @@ import asyncio
 
 import pytest
 
-from service.engine.protocol import Undecryptable, Unread
+from service.engine.protocol import MessageReceived, Undecryptable, Unread
 from tests.component.engine.world import Engine, World
 from tests.people import ANN, BEN
 
@@ -41,4 +41,24 @@ async def test_two_who_write_to_each_other_at_once_read_everything(world: World)
         assert overruns is not None
         assert overruns < EACH / 10, "turns end without anybody hearing it"
     await world.leave(ann)
+    await world.leave(ben)
+
+
+async def test_what_was_decrypted_when_the_engine_was_stopped_is_told(world: World) -> None:
+    ann, ben = await world.online(ANN), await world.online(BEN)
+    texts = {f"while you leave {number}" for number in range(EACH)}
+
+    async def flood() -> None:
+        for text in sorted(texts):
+            await ben.sent(ann.jid, text)
+
+    flooding = asyncio.create_task(flood())
+    await ann.told(MessageReceived, lambda message: message.text in texts)
+    await world.leave(ann)  # in the middle
+    before = ann.texts
+    await flooding
+
+    again = await world.online(ANN)
+    await again.read(texts - before)
+    await world.leave(again)
     await world.leave(ben)

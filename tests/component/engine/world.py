@@ -69,13 +69,16 @@ class Engine:
         except TimeoutError:
             raise AssertionError(f"no such {kind.__name__} among {self.events}") from None
 
+    @property
+    def texts(self) -> set[str]:
+        """What this engine told that it had read."""
+        return {event.text for event in self.events if isinstance(event, MessageReceived)}
+
     async def read(self, texts: set[str]) -> None:
         """Return when these have come."""
         try:
             async with asyncio.timeout(PATIENCE_S):
-                while missing := texts - {
-                    event.text for event in self.events if isinstance(event, MessageReceived)
-                }:
+                while missing := texts - self.texts:
                     self.heard.more.clear()
                     await self.heard.more.wait()
         except TimeoutError:

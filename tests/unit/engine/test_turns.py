@@ -193,3 +193,23 @@ def test_turns_are_counted() -> None:
         turns.hear(CLIENT, begins)
         turns.hear(*ends)
     assert turns.taken == {Use.SEND: 1, Use.RESEND: 1, Use.RECEIVE: 2}
+
+
+def test_a_message_is_being_received_until_it_was_confirmed_or_could_not_be() -> None:
+    turns = Turns()
+    assert (turns.receiving, turns.received) == (0, None)
+    turns.hear(CLIENT, RECEIVE)
+    turns.hear(CLIENT, RECEIVE)
+    assert (turns.receiving, turns.received) == (2, None)
+    turns.hear(*CONFIRMED)
+    assert (turns.receiving, turns.received) == (1, "3EB03")
+    turns.hear(CLIENT, "Failed to send receipt for 3EB04: websocket not connected")
+    assert (turns.receiving, turns.received) == (0, "3EB04")
+
+
+def test_a_message_that_could_not_be_decrypted_is_not_received() -> None:
+    turns = Turns()
+    turns.hear(CLIENT, RECEIVE)
+    turns.hear(CLIENT, "Error decrypting message 3EB03 from 1:1@lid in 1@lid: no session")
+    turns.hear(*wrote('<receipt id="3EB03" to="1:1@lid" type="retry"><retry/></receipt>'))
+    assert (turns.receiving, turns.received) == (0, None)
