@@ -1,6 +1,6 @@
 """What the queue tells. Every label set exists from the start, so rates are right from the first event."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -89,6 +89,16 @@ class StoreOperation(StrEnum):
     STRANGERS_SINCE = "strangers_since"
     COOL = "cool"
     COOLDOWNS = "cooldowns"
+
+
+_WAY: Final = (State.SENT, State.DELIVERED, State.READ)
+
+
+def _reached(before: State | None, state: State | None) -> Sequence[State]:
+    """The resting states that a move leads to or past: a receipt may come before WhatsApp's answer."""
+    if state not in _WAY:
+        return (state,) if state in RESTING else ()
+    return _WAY[_WAY.index(before) + 1 if before in _WAY else 0 : _WAY.index(state) + 1]
 
 
 class QueueMetrics:
@@ -252,9 +262,9 @@ class QueueMetrics:
 
     def moved(self, moves: Moves) -> None:
         """Messages went from state to state."""
-        for (_, state), messages in moves.items():
-            if state in self._terminal:
-                self._terminal[state].inc(messages)
+        for (before, state), messages in moves.items():
+            for reached in _reached(before, state):
+                self._terminal[reached].inc(messages)
         self._resends.inc(moves.get((State.SENT, State.QUEUED), 0))
 
     def store_seconds(self, operation: StoreOperation, seconds: float) -> None:

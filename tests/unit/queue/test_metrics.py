@@ -99,3 +99,45 @@ def test_how_long_it_took_until_whatsapp_had_a_message(due_at: float, attempts: 
         assert registry.get_sample_value(
             "whatsapp_queue_sent_seconds_bucket", {**labels, "le": objective}
         ) == (seconds <= float(objective)), "there is a bucket for each objective"
+
+
+def test_time_in_which_the_pacing_held_the_account_does_not_count() -> None:
+    registry = CollectorRegistry()
+    metrics = QueueMetrics(registry, "default")
+    asked: list[tuple[float, float]] = []
+
+    def held_s(since: float, until: float) -> float:
+        asked.append((since, until))
+        return 70.0
+
+    metrics.paced_by(held_s)
+    metrics.sent(message(state=State.SENT, attempts=1), now=NOW + 100)
+    assert asked == [(NOW, NOW + 100)]
+    assert registry.get_sample_value("whatsapp_queue_sent_seconds_sum", {"account": "default"}) == 30
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "counted"),
+    [
+        (State.SENDING, State.SENT, ["sent"]),
+        (State.SENT, State.DELIVERED, ["delivered"]),
+        (State.SENDING, State.DELIVERED, ["sent", "delivered"]),
+        (State.UNKNOWN, State.READ, ["sent", "delivered", "read"]),
+        (State.SENT, State.READ, ["delivered", "read"]),
+        (State.SENDING, State.DEAD, ["dead"]),
+        (State.SENT, State.QUEUED, []),
+        (State.READ, None, []),
+    ],
+)
+def test_what_a_receipt_overtook_is_counted_with_it(
+    before: State, after: State | None, counted: list[str]
+) -> None:
+    registry = CollectorRegistry()
+    QueueMetrics(registry, "default").moved({(before, after): 1})
+    found = {
+        state.value: registry.get_sample_value(
+            "whatsapp_queue_terminal_total", {"account": "default", "state": state.value}
+        )
+        for state in State
+    }
+    assert [state for state, value in found.items() if value] == counted
