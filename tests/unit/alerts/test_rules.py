@@ -1,5 +1,6 @@
 """The rules are what Prometheus takes, and what people who are woken by them need."""
 
+import json
 import re
 import subprocess
 from collections import Counter
@@ -9,13 +10,17 @@ from typing import Final
 import pytest
 import yaml
 
-from tests.unit.alerts.shipped import RULE_FILES, TEST_FILES, Alert, alerts, recorded
+from tests.unit.alerts.shipped import ALERTS, RULE_FILES, TEST_FILES, Alert, alerts, recorded
 
 SCRAPE_S: Final = 15
 """Between two scrapes in the example stack."""
 
 UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-BOARDS: Final = {"beacon-overview", "beacon-connection", "beacon-queue", "beacon-backup", "beacon-runtime"}
+BOARDS: Final = {
+    board["uid"]
+    for path in (ALERTS.parent / "dashboards").glob("*.json")
+    if "uid" in (board := json.loads(path.read_text()))
+}
 EVERY = pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert.id)
 
 

@@ -12,6 +12,7 @@ import promql_parser
 import pytest
 
 from service.cli import main
+from service.config import Settings
 from tests.unit.alerts.shipped import ALERTS, alerts, recorded
 
 FOLDER: Final = ALERTS / "runbooks"
@@ -33,6 +34,12 @@ def metrics() -> set[str]:
             name, kind = line.split()[:2]
             names |= {name, *(name + suffix for suffix in SUFFIXES if kind == "histogram")}
     return names
+
+
+@cache
+def sources() -> str:
+    """The whole service."""
+    return "".join(path.read_text() for path in (ALERTS.parent / "service").rglob("*.py"))
 
 
 def blocks(page: Path, language: str) -> Iterator[str]:
@@ -100,6 +107,21 @@ def test_every_command_that_people_are_told_to_run_exists(text: str) -> None:
         assert command is not None, f"there is no beacon {shlex.join(given)}"
         known = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= known
+
+
+@EVERY
+def test_every_setting_that_a_runbook_names_exists(page: Path) -> None:
+    named = set(re.findall(r"`([A-Z][A-Z_]+)[=`]|\b([A-Z]+_[A-Z_]+)\b", page.read_text()))
+    settings = {a or b for a, b in named} - {"CPU"}
+    assert {name for name in settings if not name.startswith("OTEL_")} <= {
+        name.upper() for name in Settings.model_fields
+    }
+
+
+@EVERY
+def test_every_log_line_that_a_runbook_names_is_written(page: Path) -> None:
+    for event in re.findall(r"log[^.`]*lines? `([a-z]+\.[a-z_]+)`|`([a-z]+\.[a-z_]+)` has", page.read_text()):
+        assert f'"{"".join(event)}"' in sources(), event
 
 
 @EVERY
