@@ -180,6 +180,7 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
         notebook = Notebook(session.path)
         await Aftermath(store=store, notebook=notebook, clock=clock, metrics=queue_metrics).settle()
         pacer = _pacer(settings, store, registry, clock=clock, rng=rng)
+        queue_metrics.paced_by(pacer.held_s)
         ears = Ears(pacer)
         dispatcher = Dispatcher(
             store=store,

@@ -1,6 +1,6 @@
 """What the queue tells. Every label set exists from the start, so rates are right from the first event."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -106,6 +106,7 @@ class QueueMetrics:
 
     def __init__(self, registry: CollectorRegistry, account: str) -> None:
         self._account = account
+        self._held_s: Callable[[float, float], float] = lambda _, __: 0.0
         self._declare_depth(registry)
         self._declare_flow(registry)
         self._declare_times(registry)
@@ -295,12 +296,17 @@ class QueueMetrics:
         """A claimed message was put back without an attempt."""
         self._postponed[reason].inc()
 
+    def paced_by(self, held_s: Callable[[float, float], float]) -> None:
+        """From now on this says how much of the time between two Unix times the whole account was held."""
+        self._held_s = held_s
+
     def sent(self, message: Message, *, now: float) -> None:
         """WhatsApp has the message, as it is now. A second sending, which the recipient's device asked for,
         is not observed: the first was."""
         if message.resends == 0:
-            since = message.due_at if message.attempts <= 1 else message.accepted_at
-            self._sent.observe(max(0.0, now - max(since, message.accepted_at)), exemplar())
+            first = message.attempts <= 1
+            since = max(message.due_at, message.accepted_at) if first else message.accepted_at
+            self._sent.observe(max(0.0, now - since - self._held_s(since, now)), exemplar())
 
     def delivered(self, seconds: float) -> None:
         """A message arrived that many seconds after it was accepted."""

@@ -38,6 +38,10 @@ class Pacer(Protocol):
         Raises StoreUnavailable: nothing was decided.
         """
 
+    def held_s(self, since: float, until: float) -> float:
+        """Seconds of that past time, Unix time both, in which the whole account was held: what waited then
+        was not late."""
+
     def sent(self, message: Message) -> None:
         """WhatsApp was bothered with it: it was sent, refused, or nobody knows."""
 
@@ -65,6 +69,9 @@ class Unpaced:
 
     async def not_before(self, message: Message) -> float | None:  # noqa: ARG002
         return None
+
+    def held_s(self, since: float, until: float) -> float:  # noqa: ARG002
+        return 0.0
 
     def sent(self, message: Message) -> None:
         pass

@@ -20,10 +20,11 @@ from service.queue.pace.contract import Pacer, Remembers, Unpaced
 from service.queue.pace.cooldowns import REPLY_WITHIN_S
 from service.queue.pace.cooling import CoolDowns
 from service.queue.pace.gaps import ChatGaps
+from service.queue.pace.holds import Holds
 from service.queue.pace.limits import Limits
 from service.queue.pace.memory import Memory
 from service.queue.pace.metrics import PaceMetrics, Reason
-from service.queue.pace.quiet import quiet_for_s
+from service.queue.pace.quiet import quiet_for_s, quiet_within_s
 from service.queue.pace.strangers import Strangers, meetings
 
 __all__ = ["Paced", "Pacer", "Unpaced"]
@@ -86,6 +87,7 @@ class Paced:
         self._gaps = ChatGaps(limits.chat_gap, rng)
         self._strangers = Strangers(per_day=limits.new_chats_per_day, gap=limits.new_chat_gap, rng=rng)
         self._cooldowns = CoolDowns(rng=rng, metrics=metrics)
+        self._held = Holds()
         self._let_go: OrderedDict[str, int] = OrderedDict()
         self._told: dict[Reason, float] = {}
         self._ask_every_s = min(ASK_EVERY_S, 30.0 / limits.send_rate)
@@ -106,8 +108,10 @@ class Paced:
         now = self._clock.now()
         for cooling in Cooling:
             self._cooldowns.until(cooling, now=now)  # says in the log when one has ended
-        wait_s = max(self._quiet_for_s(now), self._bucket.ready_in_s(self._clock.monotonic()))
-        return min(wait_s, LOOK_AGAIN_S)
+        rate_s = self._bucket.ready_in_s(self._clock.monotonic())
+        if rate_s > 0:
+            self._held.note(now, now + rate_s)
+        return min(max(self._quiet_for_s(now), rate_s), LOOK_AGAIN_S)
 
     async def not_before(self, message: Message) -> float | None:
         self._take_back(message)
@@ -128,6 +132,11 @@ class Paced:
         if len(self._let_go) > _LET_GO:
             self._let_go.popitem(last=False)
         return None
+
+    def held_s(self, since: float, until: float) -> float:
+        hours, zone = self._limits.quiet_hours, self._limits.zone
+        quiet_s = quiet_within_s(hours, zone=zone, since=since, until=until) if hours is not None else 0.0
+        return min(quiet_s + self._held.within_s(since, until), max(0.0, until - since))
 
     def sent(self, message: Message) -> None:
         self._let_go.pop(message.id, None)
