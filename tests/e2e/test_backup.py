@@ -133,7 +133,7 @@ async def test_a_restart_with_its_disk_brings_nothing_back(tmp_path: Path) -> No
         assert await bot.host.metric("whatsapp_backup_sessions_dropped_total") == 0
 
 
-async def test_what_the_operator_cleared_does_not_come_back(tmp_path: Path) -> None:
+async def test_what_the_operator_cleared_does_not_come_back_even_without_its_disk(tmp_path: Path) -> None:
     async with dyno(tmp_path) as bot:
         await bot.backed_up()
         await bot.host.stop()
@@ -141,6 +141,13 @@ async def test_what_the_operator_cleared_does_not_come_back(tmp_path: Path) -> N
         for path in bot.data.glob("session.*db*"):
             path.unlink()
         (bot.data / "session.db").unlink(missing_ok=True)
+        await bot.host.start()
+        await bot.host.until(lambda it: it["qr"] is not None)
+        async with asyncio.timeout(PATIENCE_S):
+            while not bot.said("backup.buried"):
+                await asyncio.sleep(0.05)
+        await bot.host.kill()
+        shutil.rmtree(bot.data)
         await bot.host.start()
         await bot.host.until(lambda it: it["qr"] is not None)
         assert bot.said("backup.restored") == []
