@@ -15,6 +15,7 @@ from service.backup.progress import Step
 from service.backup.report import Outcome
 from service.cli import main
 from service.engine.session import SessionFile
+from service.remote import Remote
 from service.web.backups import TROUBLES
 from service.web.events import GAP_S
 from tests.component.web.backed_up import BackedUp
@@ -182,6 +183,14 @@ async def test_the_live_stream_tells_what_is_being_done_and_how_far_it_is(owner:
             seen.clear()
         await until(None, None)
         passing.cancel()
+
+
+async def test_a_terminal_is_told_how_far_the_service_is(owner: Beacon) -> None:
+    remote = Remote(f"http://127.0.0.1:{owner.client.port}")
+    assert await asyncio.to_thread(remote.backup_progress) == ""
+    with there(owner).parts.backups.doings.begin("making a backup"):
+        progress.at(Step.SEALING)
+        assert await asyncio.to_thread(remote.backup_progress) == "sealing what is new"
 
 
 async def test_without_backups_there_are_none_and_none_is_made(beacon: Beacon) -> None:
