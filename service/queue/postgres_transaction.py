@@ -147,6 +147,7 @@ class Transaction:
         """Write what was saved, and let every lane that is concerned name its chat's head."""
         if touched := await self._lanes_to_settle():
             await self.execute(_SETTLE_LANES, touched, self.now)
+            self._locked.difference_update(touched)  # a lane without messages is gone, and cannot be held
 
     async def _lanes_to_settle(self) -> list[str]:
         await self.flush()

@@ -251,6 +251,23 @@ async def test_nothing_is_claimed_while_the_clock_is_set_back(processes: Process
     assert await store.claim(worker=WORKER, now=clock.now()) is not None
 
 
+async def test_the_first_message_of_a_chat_is_claimed_though_it_came_with_claims_that_found_nothing(
+    processes: Processes, clock: FakeClock
+) -> None:
+    store = await processes.start()
+    now = clock.now()
+    for _ in range(5):
+        alone = asyncio.create_task(store.claim(worker=WORKER, now=now))
+        await asyncio.sleep(0)  # the writer begins, so that what follows shares the next commit
+        _, with_it, kept = await asyncio.gather(
+            alone, store.claim(worker=WORKER, now=now), store.enqueue([to(ANN)], now=now)
+        )
+        claim = with_it or await store.claim(worker=WORKER, now=now)
+        assert claim is not None
+        assert claim.message.id == kept[0].message.id
+        await store.complete(claim, whatsapp_id=f"3EB0{claim.token}", now=now)
+
+
 async def test_one_that_the_database_refuses_does_not_harm_what_is_committed_with_it(
     processes: Processes, clock: FakeClock
 ) -> None:
