@@ -69,7 +69,9 @@ async def played(folder: Path) -> Play:
         accounts = [await stack.enter_async_context(_account(name, folder)) for name in stories.STORIES]
         scene = await stack.enter_async_context(stage(folder, accounts))
         await scene.fires("WhatsAppDown", None)
-        await asyncio.gather(*(_starts(one, stack) for one in accounts))
+        async with asyncio.TaskGroup() as starting:
+            for one in accounts:
+                starting.create_task(_starts(one, stack))
         bots = {one.name: one for one in accounts}
         bots["deaf"].simulator.faults.deaf(BEACON)
         await stack.enter_async_context(stories.kept_well(bots["vault"]))
@@ -128,7 +130,8 @@ def _account(name: str, folder: Path) -> AbstractAsyncContextManager[Account]:
 
 async def _starts(bot: Account, stack: AsyncExitStack) -> None:
     """Its process starts, a phone is linked, and it is connected."""
-    await stack.enter_async_context(bot.host)
+    await bot.host.spawn()
+    stack.push_async_exit(bot.host)
     await pair(bot.host, bot.simulator)
 
 

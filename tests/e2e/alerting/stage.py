@@ -200,6 +200,7 @@ async def stage(folder: Path, accounts: Sequence[Account]) -> AsyncIterator[Stag
                 alertmanagers=[alertmanager.address],
                 scrape_interval_s=1.0,
                 evaluation_interval_s=0.5,
+                flags=["--rules.alert.resend-delay=5s"],  # a minute, and an Alertmanager may be found late
             )
         )
         yield Stage(prometheus, alertmanager, inbox, queue, engine)
