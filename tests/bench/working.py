@@ -12,6 +12,14 @@ have the settings that they document, and the best of those that were tried on t
 
 How fast a queue is depends most on how many messages are at work at a time, because those share statements
 and commits. So each of them is compared to this queue with as many.
+
+What this queue does more was measured at the server, with 500 at work on a quiet machine. Of about 88
+microseconds a message 47 write its row twice, in a table with the indexes that lists, receipts and retention
+need (pgqueuer: 34 and 15), and 26 find the first messages of the chats and say which are the first afterwards
+(pgqueuer: nothing). This program takes as long again, and with one connection that writes it and the server
+take turns for the most part, where the managers of pgqueuer work beside each other.
+
+While other programs keep all cores busy a ratio says little: between rounds it went from 0.4 to 2.2.
 """
 
 from typing import Any, Final
