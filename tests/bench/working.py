@@ -19,7 +19,7 @@ need (pgqueuer: 34 and 15), and 26 find the first messages of the chats and say 
 (pgqueuer: nothing). This program takes as long again, and with one connection that writes it and the server
 take turns for the most part, where the managers of pgqueuer work beside each other.
 
-While other programs keep all cores busy a ratio says little: between rounds it went from 0.4 to 2.2.
+While other programs keep all cores busy a ratio says little: between rounds it went from 0.3 to 2.2.
 """
 
 from typing import Any, Final
