@@ -150,8 +150,7 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
     tracer = tracing.build_provider(resource, push.spans).get_tracer("beacon", service.__version__)
     pseudonyms = Pseudonyms(data.secret("pseudonym.key"))
 
-    file = SessionFile(data.session)
-    session = _session(settings, file)
+    session = backup_assembly.session_of(settings, data.session)
     backup = backup_assembly.build(settings, session=session, registry=registry, clock=clock, tracer=tracer)
     if backup is not None:
         await backup.custody.clear_the_way()
@@ -278,13 +277,6 @@ def _pacer(
     if not settings.pacing:
         return Unpaced()
     return Paced(limits=Limits.of(settings), store=store, clock=clock, rng=rng, metrics=metrics)
-
-
-def _session(settings: Settings, file: SessionFile) -> SessionFile | PostgresSession:
-    if settings.session_store is SessionStore.FILE or settings.database_url is None:
-        return file
-    url = settings.database_url.get_secret_value()
-    return PostgresSession(url, account=settings.account, path=file.path)
 
 
 def _lease(

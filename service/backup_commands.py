@@ -9,7 +9,7 @@ import asyncio
 import json
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -18,15 +18,15 @@ from click.core import ParameterSource
 from pydantic import BaseModel
 
 from service import config
+from service.backup.assembly import WORK, home_of, session_of
 from service.backup.by_hand import listed, opened, restore_in_place
 from service.backup.progress import Doings
 from service.backup.shelf import Shelf
 from service.backup.views import KeptOut, RestoredOut, RotatedOut, VerifiedOut
 from service.cli_options import aligned, as_json, at_url, with_token
-from service.clock import SystemClock
+from service.clock import OutsideClock, SystemClock
 from service.config import LogLevel, SessionStore, Settings
 from service.datadir import DataDir
-from service.engine.session import SessionFile
 from service.errors import (
     ApiDenied,
     ApiRefused,
@@ -36,10 +36,10 @@ from service.errors import (
     BackupMissing,
     BackupUnreadable,
     DataDirInUse,
-    SettingsError,
     VaultFull,
     VaultUnavailable,
 )
+from service.reconnect.lease_beside import held_beside
 from service.remote import Remote
 from service.telemetry import logging
 from service.waiting import Waiting
@@ -66,8 +66,8 @@ def backup() -> None:
     """See, make and check backups of the session, and bring one back.
 
     Exit codes: 65 a backup is damaged, 66 there is none of that number, 69 no service answers, 73 a session
-    is in the way, 75 DATA_DIR or the place of the backups cannot be used now, 78 a key or a setting is
-    missing.
+    is in the way, 75 a service has DATA_DIR or the account, or what is needed does not answer now, 78 a key
+    or a setting is missing.
     """
 
 
@@ -133,25 +133,23 @@ def verify(ctx: click.Context, *, sequence: int | None, url: str, token: str | N
 @click.option("--force", is_flag=True, help="Even if a session that can be used is there; it is moved aside.")
 @as_json
 def restore(*, sequence: int | None, target: Path | None, force: bool, as_json: bool) -> None:
-    """Bring a backup, the newest unless told, back into DATA_DIR, or with --to into a new file.
+    """Bring a backup, the newest unless told, back to where SESSION_STORE says, or with --to into a new file.
 
-    Seldom needed: a service that starts without its session brings it back by itself. Into DATA_DIR only
-    while no service runs on it; with --to at any time. Keys for the talk with each peer are agreed upon anew,
-    because those that were used since the backup must not be used again.
+    Seldom needed: a service that starts without its session brings it back by itself. Only while no service
+    runs on DATA_DIR or, with SESSION_STORE=postgres, on the account; with --to at any time. Keys for the talk
+    with each peer are agreed upon anew, because those that were used since the backup must not be used again;
+    they stay where the database proves that none were.
     """
     if target is not None and force:
-        raise click.UsageError(
-            "--force is for a restore into DATA_DIR: with --to nothing is ever overwritten"
-        )
+        raise click.UsageError("--force is for a restore in place: with --to nothing is ever overwritten")
     settings = _settings()
     with _waiting("the session is being restored"):
-        restored = (
-            _into_file(settings, target, sequence) if target else _here(settings, sequence, force=force)
+        restored, where = (
+            _into_file(settings, target, sequence) if target else _in_place(settings, sequence, force=force)
         )
     if as_json:
         click.echo(json.dumps(restored))
     else:
-        where = target or settings.data_dir / "session.db"
         click.echo(
             f"backup {restored['sequence']} of {restored['taken_at']} is in {where}; "
             f"{restored['sessions_dropped']} sessions with peers begin anew"
@@ -268,25 +266,37 @@ def _beside(settings: Settings, scratch: Path, work: Callable[[Shelf], Awaitable
     return asyncio.run(run())
 
 
-def _into_file(settings: Settings, target: Path, sequence: int | None) -> Answer:
-    async def bring(shelf: Shelf) -> Answer:
-        return _plain(RestoredOut.of(await shelf.restore_to(target, sequence)))
+def _into_file(settings: Settings, target: Path, sequence: int | None) -> tuple[Answer, str]:
+    async def bring(shelf: Shelf) -> tuple[Answer, str]:
+        return _plain(RestoredOut.of(await shelf.restore_to(target, sequence))), str(target)
 
     return _beside(settings, target.parent, bring)
 
 
-def _here(settings: Settings, sequence: int | None, *, force: bool) -> Answer:
-    if settings.session_store is SessionStore.POSTGRES:
-        raise SettingsError(["SESSION_STORE=postgres: the session is in the database; use --to FILE"])
+def _in_place(settings: Settings, sequence: int | None, *, force: bool) -> tuple[Answer, str]:
     with _held(settings, otherwise="stop it first, or give --to FILE") as data:
+        home = home_of(settings, session_of(settings, data.session))
 
-        async def bring(shelf: Shelf) -> Answer:
-            session, clock = SessionFile(data.session), SystemClock()
-            return _plain(
-                RestoredOut.of(await restore_in_place(shelf, session, sequence, force=force, clock=clock))
-            )
+        async def bring(shelf: Shelf) -> tuple[Answer, str]:
+            try:
+                async with _owned(settings) as fence:
+                    restored = await restore_in_place(
+                        shelf, home, sequence, fence=fence, force=force, clock=SystemClock()
+                    )
+            finally:
+                await home.close()
+                await shelf.scratch.clear()  # a home may leave a copy there, for backups that follow
+            return _plain(RestoredOut.of(restored)), home.place
 
-        return _beside(settings, data.path / "backup-work", bring)
+        return _beside(settings, data.path / WORK, bring)
+
+
+def _owned(settings: Settings) -> AbstractAsyncContextManager[int]:
+    """The lease, where other machines reach the session."""
+    if settings.session_store is SessionStore.FILE or settings.database_url is None:
+        return nullcontext(0)
+    url = settings.database_url.get_secret_value()
+    return held_beside(url, account=settings.account, clock=OutsideClock())
 
 
 def _rotate(settings: Settings) -> Answer:
@@ -297,7 +307,7 @@ def _rotate(settings: Settings) -> Answer:
             raise BackupError(f"a backup was made at the same moment ({error}); try again") from error
 
     with _held(settings, otherwise=ASK_IT) as data:
-        return _beside(settings, data.path / "backup-work", rotate)
+        return _beside(settings, data.path / WORK, rotate)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ BeaconError
  ├─ StartError               the surroundings do not allow a start
  │   ├─ DataDirUnusable      DATA_DIR cannot be created, entered or written
  │   ├─ DataDirInUse         another process holds DATA_DIR
+ │   ├─ AccountInUse         another process holds the account's lease
  │   └─ AddressUnusable      the HTTP address is taken or not ours
  ├─ InvalidInput             a caller sent something that is not allowed; names field, value, rule
  │   ├─ InputTooLarge        its size is what is not allowed
@@ -72,6 +73,12 @@ class DataDirUnusable(StartError):
 
 class DataDirInUse(StartError):
     """Another process holds DATA_DIR."""
+
+    exit_code = 75  # EX_TEMPFAIL
+
+
+class AccountInUse(StartError):
+    """Another process holds the account's lease."""
 
     exit_code = 75  # EX_TEMPFAIL
 

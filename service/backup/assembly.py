@@ -103,6 +103,13 @@ def build(
     )
 
 
+def session_of(settings: Settings, path: Path) -> SessionFile | PostgresSession:
+    """The session where SESSION_STORE says; `path` is its file's, where it is in one."""
+    if settings.session_store is SessionStore.FILE or settings.database_url is None:
+        return SessionFile(path)
+    return PostgresSession(settings.database_url.get_secret_value(), account=settings.account, path=path)
+
+
 def home_of(settings: Settings, session: SessionFile | PostgresSession) -> Home:
     """Where the session lives."""
     if isinstance(session, PostgresSession):

@@ -13,12 +13,13 @@ from typing import Final
 import structlog
 from opentelemetry.trace import Span, Tracer
 
-from service.backup import spans
+from service.backup import progress, spans
 from service.backup.backups import Backups, Tenure
 from service.backup.home import Home
 from service.backup.local import Found, Lineage
 from service.backup.metrics import BackupMetrics
 from service.backup.model import Cause, Kept, RestoreKind
+from service.backup.progress import Step
 from service.backup.report import Restored
 from service.backup.restore import SILENT_FOR_S, Plan, candidates, exact, plan
 from service.backup.shelf import Fetched, Shelf
@@ -239,6 +240,7 @@ class Custody:
             span.add_event("ratchets dropped" if not stopped_here else "exact")
             identity = manifest.identity if stopped_here else None
             aside = None if found is Found.NOTHING else "stale"
+            progress.at(Step.PLACING)
             await self._home.replace(path, identity=identity, aside=aside, now=now)
             if aside is not None:
                 log.warning("backup.session_set_aside", label=aside)

@@ -26,7 +26,7 @@ class PostgresCustody:
         told: Hurdle | None = None
         while True:
             try:
-                await self._take_over(fence)
+                await taken_over(self._home, fence)
             except StoreError as error:
                 hurdle = hurdle_of(error)
                 if hurdle is not told:
@@ -43,9 +43,12 @@ class PostgresCustody:
     def lapse(self) -> None:
         """Nothing is made that would have to end."""
 
-    async def _take_over(self, fence: int) -> None:
-        """Those who make backups later see that nobody else had the session meanwhile."""
-        await self._home.open(fence)
-        lineage = await self._home.lineage()
-        if lineage is not None and lineage.fence == fence - 1:
-            await self._home.note(epoch=lineage.epoch, fence=fence, adopted=lineage.adopted)
+
+async def taken_over(home: Home, fence: int) -> bool:
+    """Open the session under the lease of that number, so that those who make backups later see that nobody
+    else had it meanwhile. As Home.open."""
+    undone = await home.open(fence)
+    lineage = await home.lineage()
+    if lineage is not None and lineage.fence == fence - 1:
+        await home.note(epoch=lineage.epoch, fence=fence, adopted=lineage.adopted)
+    return undone

@@ -14,6 +14,10 @@ class Home(Protocol):
     it refuses; what is a file raises OSError and DataDirUnusable."""
 
     @property
+    def place(self) -> str:
+        """Where that is, for people."""
+
+    @property
     def shared(self) -> bool:
         """Whether other machines reach it, too: then it is touched under the lease alone."""
 
@@ -81,6 +85,11 @@ class FileHome:
     def __init__(self, session: SessionOnDisk) -> None:
         self._session = session
         self._local = Local(session)
+
+    @property
+    def place(self) -> str:
+        """The file."""
+        return str(self._local.path)
 
     async def open(self, fence: int) -> bool:  # noqa: ARG002
         """Nobody puts a file back behind our back without losing the notes beside it."""

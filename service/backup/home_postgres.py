@@ -50,6 +50,11 @@ class PostgresHome:
         self._seen: Signature = ()
         self._opened: int | None = None
 
+    @property
+    def place(self) -> str:
+        """The tables."""
+        return f"the database, schema {self._session.schema}"
+
     async def open(self, fence: int) -> bool:
         """As PostgresSession.open."""
         dropped = await self._session.open(fence=fence)

@@ -22,6 +22,7 @@ class Step(StrEnum):
     STORING = "storing it"
     FETCHING = "fetching it"
     OPENING = "unsealing it"
+    PLACING = "putting it in place"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

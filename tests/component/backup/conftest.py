@@ -12,6 +12,7 @@ import pytest
 
 from service.backup.vault import Vault
 from tests.component.backup.places import InDirectory, InPostgres, Place
+from tests.component.backup.town import Town
 from tests.component.postgres import Postgres
 
 PLACES: Final = ("directory", "postgres")
@@ -58,3 +59,9 @@ async def place(database: str | None, tmp_path: Path) -> AsyncIterator[Place]:
 @pytest.fixture
 async def vault(place: Place, account: str) -> Vault:
     return await place.vault(account)
+
+
+@pytest.fixture
+async def town(tmp_path: Path, postgres: Postgres) -> AsyncIterator[Town]:
+    async with AsyncExitStack() as stack:
+        yield Town(tmp_path, postgres.url(await postgres.create()), stack)

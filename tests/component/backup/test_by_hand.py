@@ -108,13 +108,6 @@ async def test_nothing_is_done_while_a_service_runs_on_the_folder(kept: BackedUp
         assert (await command(kept, "restore", "--to", str(kept.kept_in.parent / "copy.db")))[0] == 0
 
 
-async def test_a_session_in_the_database_is_not_looked_for_on_this_disk(kept: BackedUp) -> None:
-    kept.environment |= {"SESSION_STORE": "postgres", "DATABASE_URL": "postgresql://127.0.0.1:1/nowhere"}
-    kept.environment["BACKUP_DIR"] = ""
-    code, _, err = await command(kept, "restore")
-    assert (code, "use --to FILE" in err) == (78, True)
-
-
 async def test_nothing_to_restore_is_said(tmp_path: Path) -> None:
     empty = backed_up(tmp_path)
     code, _, err = await command(empty, "restore")
