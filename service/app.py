@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 import structlog
+import uvloop
 from aiohttp import web
 
 from service.assembly import EngineCommand, Parts, assembled
@@ -45,7 +46,7 @@ def run(settings: Settings, *, engine: EngineCommand | None = None) -> int:
     logging.configure(settings.log_format, settings.log_level)
     with DataDir(settings.data_dir) as data:
         try:
-            asyncio.run(_serve(settings, data, engine or EngineCommand()))
+            uvloop.run(_serve(settings, data, engine or EngineCommand()))
         except ExceptionGroup as crash:
             log.critical("service.crashed", exc_info=crash)
             return EX_SOFTWARE

@@ -132,5 +132,4 @@ async def _answer(url: str, name: str, settings: list[int]) -> None:
 if __name__ == "__main__":
     logging.disable(logging.CRITICAL)
     _, given_url, given_name, *numbers = sys.argv
-    run = uvloop.run if given_name == "pgqueuer" else asyncio.run
-    run(_answer(given_url, given_name, [int(number) for number in numbers]))
+    uvloop.run(_answer(given_url, given_name, [int(number) for number in numbers]))

@@ -1,11 +1,12 @@
 """Claims and completions per second on PostgreSQL: this queue beside pgqueuer and procrastinate.
 
-Same server, same number of messages, one process each, run in turn, each in a new database that was vacuumed.
+Same server, same number of messages, one process each, run in turn, each in a new database that was vacuumed,
+all three on uvloop, as the service runs.
 A message counts once what is known of it is on disk: taken, done, and the row that says so.
 
 The others do nothing but that: no order within a chat, no expiry, no receipts, which this queue has. They
 have the settings that they document, and the best of those that were tried on two cores:
-- pgqueuer: asyncpg, a connection for each manager, uvloop, `autovac`, durable tables. Its own benchmark
+- pgqueuer: asyncpg, a connection for each manager, `autovac`, durable tables. Its own benchmark
   (tools/benchmark.py) runs 5 managers with batches of 10: 4,900 jobs a second where 1 with 100 made 11,100,
   5 with 100 11,800, and 2 with 250 12,400.
 - procrastinate: psycopg's accelerated build. Concurrency 10 made 590 jobs a second, 1 380 and 30 340.
