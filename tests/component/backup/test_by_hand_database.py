@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from service.backup.by_hand import restore_in_place
 from service.backup.local import Found
 from service.backup.model import Cause
+from service.backup.progress import Doings, Step
 from service.backup.report import Outcome
 from service.cli import main
 from service.clock import SystemClock
@@ -187,6 +189,24 @@ async def test_what_a_recovered_database_says_of_leases_proves_nothing(town: Tow
         "DROP TABLE whatsmeow_device, whatsmeow_version CASCADE",
     )
     assert (await restore(town))[1]["kind"] == "ratchets_dropped"
+
+
+async def test_it_is_told_how_far_it_is(town: Town) -> None:
+    await served(town, clean=True)
+    await town.ask(LOST)
+    house, doings = await town.house(), Doings(town.clock)
+    steps: list[str] = []
+    doings.subscribe(lambda: steps.append(doings.now.step or "" if doings.now else ""))
+    async with owned(town) as fence:
+        with doings.begin("the session is being restored"):
+            await house.shelf.vault.open()
+            await restore_in_place(house.shelf, house.home, None, fence=fence, force=False, clock=town.clock)
+    assert list(dict.fromkeys(filter(None, steps))) == [
+        Step.FETCHING,
+        Step.OPENING,
+        Step.CHECKING,
+        Step.PLACING,
+    ]
 
 
 async def test_nothing_readable_stays_on_the_disk(town: Town) -> None:
