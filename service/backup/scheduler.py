@@ -45,7 +45,8 @@ class Scheduler:
         self._verify_at = clock.monotonic() + VERIFY_EVERY_S
 
     def hear(self, event: AnyEvent) -> None:
-        """A phone that is linked is backed up at once, and again at its first login, which makes keys."""
+        """A phone that is linked is backed up at its first login, seconds later: that makes the prekeys,
+        without which no session is fit to be kept."""
         if isinstance(event, Paired):
             self._pairing, self._logged_out = True, False
             self._paired.set()
@@ -88,7 +89,7 @@ class Scheduler:
             return
         if not await self._told_if_ended():
             return
-        if (cause := self._schedule.due(now=self._clock.monotonic())) is not None:
+        if not self._pairing and (cause := self._schedule.due(now=self._clock.monotonic())) is not None:
             report = await self.back_up(cause)
             if report.outcome is Outcome.FENCED:
                 await self._try(self._custody.enter_again, "backup.not_entered_again")

@@ -65,10 +65,12 @@ async def owner(tmp_path: Path, vault: Vault, account: str) -> AsyncIterator[Own
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_a_linked_phone_is_backed_up_at_once_and_again_at_its_login(owner: Owner) -> None:
+async def test_a_linked_phone_is_backed_up_at_its_first_login_and_not_before(owner: Owner) -> None:
+    before = owner.runs(Cause.CHANGED)
     owner.house.scheduler.hear(Paired(jid=DEVICE))
-    await owner.until(lambda: owner.runs(Cause.PAIRED, "unchanged") == 1)
     owner.session.live()
+    await owner.looks(20)
+    assert (owner.runs(Cause.PAIRED), owner.runs(Cause.CHANGED)) == (0, before), "without prekeys"
     owner.house.scheduler.hear(Connected(jid=DEVICE))
     await owner.until(lambda: owner.runs(Cause.PAIRED) == 1)
     owner.session.live()
@@ -144,6 +146,7 @@ async def test_a_cleared_session_is_told_to_the_vault_however_long_that_is_away(
 
     owner.session = owner.house.pairs(seed=2)
     owner.house.scheduler.hear(Paired(jid=DEVICE))
+    owner.house.scheduler.hear(Connected(jid=DEVICE))
     await owner.until(lambda: owner.runs(Cause.PAIRED) == 1)
     await owner.looks(3)
     assert await vault.tombstone() == Tombstone(1, 1), "the one that is linked then is not meant"
@@ -156,6 +159,7 @@ async def test_a_phone_that_is_linked_while_the_vault_is_away_is_backed_up_when_
         owner.house.file.remove()
         owner.session = owner.house.pairs(seed=2)
         owner.house.scheduler.hear(Paired(jid=DEVICE))
+        owner.house.scheduler.hear(Connected(jid=DEVICE))
         await owner.looks(3)
     await owner.looks(14)
     assert (await vault.listed())[0].sequence == 2
