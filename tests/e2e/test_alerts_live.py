@@ -138,7 +138,7 @@ async def _starts(bot: Account, stack: AsyncExitStack) -> None:
 async def _quiet(scene: Stage, letters: Account, folder: Path, seen: Play) -> None:
     """Everything is well, and messages come and go."""
     async with asyncio.timeout(WELL_S):
-        while await scene.firing():
+        while await scene.stirring():  # to link a phone takes minutes of the rules' time
             await asyncio.sleep(0.1)
     await scene.resolves("WhatsAppDown", None)
     async with contact("Ann", ANN, simulator=letters.simulator, folder=folder, heard=lambda: None) as ann:

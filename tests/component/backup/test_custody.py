@@ -101,7 +101,7 @@ async def test_how_far_a_restore_and_a_backup_are_is_told(house: Build) -> None:
     await second.takes_over(2)
     assert told == {
         "first: making a backup": ["COPYING", "CHECKING", "SEALING", "STORING"],
-        "second: bringing back the session": ["FETCHING", "OPENING", "CHECKING"],
+        "second: bringing back the session": ["FETCHING", "OPENING", "CHECKING", "PLACING"],
     }
     assert second.backups.status().progress is None
 

@@ -1,7 +1,7 @@
 """Where the alerts are played: services on simulators, one Prometheus, one Alertmanager, one inbox."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,10 +143,17 @@ class Stage:
 
     async def firing(self) -> set[tuple[str, str]]:
         """Alerts that fire now, with their accounts."""
+        return await self._in_state({"firing"})
+
+    async def stirring(self) -> set[tuple[str, str]]:
+        """The same, with those that may fire soon."""
+        return await self._in_state({"firing", "pending"})
+
+    async def _in_state(self, states: Set[str]) -> set[tuple[str, str]]:
         return {
             (alert["labels"]["alertname"], alert["labels"].get("account", ""))
             for alert in await self.prometheus.alerts()
-            if alert["state"] == "firing" and alert["labels"]["alertname"] != ALWAYS
+            if alert["state"] in states and alert["labels"]["alertname"] != ALWAYS
         }
 
     async def _heard(self, alert: str, status: str, account: str | None, patience_s: float) -> Told:
