@@ -68,7 +68,6 @@ async def test_what_whatsmeow_fails_to_send_again_somebody_else_is_told_to(world
     world.simulator.faults.refuse_queries(503, ANN)  # so that no new session can be begun
 
     ben = await world.online(BEN)
-    await ann.told(Receipt, lambda receipt: asks_again(receipt) and receipt.resent_by_engine)
     receipt = await ann.told(Receipt, lambda receipt: asks_again(receipt) and not receipt.resent_by_engine)
     assert receipt.message_ids == (sent.message_id,)
     await world.leave(ann)
