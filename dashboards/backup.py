@@ -5,9 +5,9 @@ from typing import Final
 from dashboards.frame import Board, Row
 from dashboards.panels import YES_NO, Look, bars, lines, said, tile
 from dashboards.queries import WHOSE, Query, age, during, events, longest, of, quantiles, rate, ratio
+from dashboards.shared import BY
 
 DAY: Final = 86_400
-BY: Final = "{{instance}} {{account}}"
 
 NOW: Final = Row(
     "Now",

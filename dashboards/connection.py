@@ -5,8 +5,7 @@ from typing import Final
 from dashboards.frame import Board, Row
 from dashboards.panels import YES_NO, Look, bars, lines, said, tile, timeline
 from dashboards.queries import Query, age, during, events, occurred, of, quantiles, rate, ratio, total
-
-BY: Final = "{{instance}} {{account}}"
+from dashboards.shared import BY
 
 NOW: Final = Row(
     "Now",

@@ -27,12 +27,11 @@ from dashboards.queries import (
     quantiles,
     rate,
     ratio,
-    total,
 )
+from dashboards.shared import BY, CAME_TO_REST, GAVE_UP, GIVEN_UP, MEMORY, OLDEST, STILL_TO_SEND
 from dashboards.states import ADVICE, TITLES
 
 DAY: Final = 86_400
-BY: Final = "{{instance}} {{account}}"
 SEVERITIES: Final = {
     "critical": Look("act now", "red"),
     "warning": Look("today", "orange"),
@@ -41,7 +40,6 @@ SEVERITIES: Final = {
 
 CONNECTION_OF: Final = "/d/beacon-connection?${__url_time_range}&var-account=${__data.fields.account}"
 
-GAVE_UP: Final = during("whatsapp_queue_terminal_total", 'state=~"dead|expired"')
 ON_TIME: Final = ratio(
     during("whatsapp_queue_sent_seconds_bucket", 'le="300.0"'),
     f"{during('whatsapp_queue_sent_seconds_count')} + {GAVE_UP}",
@@ -109,33 +107,9 @@ WELL: Final = Row(
             runbook="WhatsAppDisconnected",
             legend=BY,
         ),
-        tile(
-            "Waiting",
-            "Messages that are still to be sent.",
-            "short",
-            kept('state=~"queued|sending"'),
-            limits=[(100, "orange"), (1000, "red")],
-            runbook="WhatsAppQueueDeep",
-        ),
-        tile(
-            "Oldest waits for",
-            "Since when the oldest message waits that is still to be sent.",
-            "s",
-            age(of("whatsapp_queue_oldest_timestamp_seconds"), by=WHOSE),
-            limits=[(300, "orange"), (1800, "red")],
-            none=Look("nothing waits", "green"),
-            runbook="WhatsAppOldestMessageWaits",
-        ),
-        tile(
-            "Given up",
-            "Messages that were given up in the time that is shown: refused for good, or past their "
-            "deadline.",
-            "short",
-            GAVE_UP,
-            limits=[(0.5, "orange"), (10, "red")],
-            decimals=0,
-            runbook="WhatsAppMessagesGivenUp",
-        ),
+        STILL_TO_SEND,
+        OLDEST,
+        GIVEN_UP,
         tile(
             "Sent in time",
             "Share of the messages of the time that is shown that WhatsApp had within 5 minutes of being "
@@ -183,17 +157,7 @@ WELL: Final = Row(
             none=Look("not yet", "blue"),
             runbook="WhatsAppBackupUnverified",
         ),
-        tile(
-            "Memory",
-            "Memory of the service and its engine, of what they may use. No value without a limit.",
-            "percentunit",
-            ratio(total(of("whatsapp_memory_used_bytes")), total(of("whatsapp_memory_limit_bytes"))),
-            limits=[(0.8, "orange"), (0.9, "red")],
-            none=Look("no limit", "blue"),
-            decimals=0,
-            runbook="WhatsAppMemoryNearLimit",
-            legend=BY,
-        ),
+        MEMORY,
         tile(
             "Engine ended",
             "Times the process that runs WhatsApp ended by itself or was killed, in the time that is shown.",
@@ -329,12 +293,7 @@ SENT: Final = Row(
 DELIVERED: Final = Row(
     "Delivered: do people get them?",
     (
-        lines(
-            "Came to rest",
-            "Messages that came to a state in which they may stay, a second.",
-            "cps",
-            Query(rate("whatsapp_queue_terminal_total", by=("state",)), "{{state}}"),
-        ),
+        CAME_TO_REST,
         bars(
             "Not read by the device",
             "Receipts that say that a device could not read a message, and messages sent once more because "

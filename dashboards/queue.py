@@ -3,7 +3,7 @@
 from typing import Final
 
 from dashboards.frame import Board, Row
-from dashboards.overview import GAVE_UP, ON_TIME
+from dashboards.overview import ON_TIME
 from dashboards.panels import Look, bars, heat, lines, said, tile, timeline
 from dashboards.queries import (
     WHOSE,
@@ -19,8 +19,8 @@ from dashboards.queries import (
     quantiles,
     rate,
 )
+from dashboards.shared import BY, CAME_TO_REST, GIVEN_UP, OLDEST, STILL_TO_SEND
 
-BY: Final = "{{instance}} {{account}}"
 OBJECTIVE: Final = 0.99
 
 
@@ -42,23 +42,8 @@ NOW: Final = Row(
             "the "
             "connection is there. Sent and not delivered: the recipient's phone is off, or see **receipts**.",
         ),
-        tile(
-            "Waiting",
-            "Messages that are still to be sent.",
-            "short",
-            kept('state=~"queued|sending"'),
-            limits=[(100, "orange"), (1000, "red")],
-            runbook="WhatsAppQueueDeep",
-        ),
-        tile(
-            "Oldest waits for",
-            "Since when the oldest message waits that is still to be sent.",
-            "s",
-            age(of("whatsapp_queue_oldest_timestamp_seconds"), by=WHOSE),
-            limits=[(300, "orange"), (1800, "red")],
-            none=Look("nothing waits", "green"),
-            runbook="WhatsAppOldestMessageWaits",
-        ),
+        STILL_TO_SEND,
+        OLDEST,
         tile(
             "Sent in time",
             "Share of the messages of the time that is shown that WhatsApp had within 5 minutes of being "
@@ -70,16 +55,7 @@ NOW: Final = Row(
             decimals=2,
             runbook="WhatsAppDeliveryBudgetBurnsFast",
         ),
-        tile(
-            "Given up",
-            "Messages that were given up in the time that is shown: refused for good, or past their "
-            "deadline.",
-            "short",
-            GAVE_UP,
-            limits=[(0.5, "orange"), (10, "red")],
-            decimals=0,
-            runbook="WhatsAppMessagesGivenUp",
-        ),
+        GIVEN_UP,
         tile(
             "Held",
             "Messages that may have been sent already and wait for a person: `beacon queue` shows and "
@@ -122,12 +98,7 @@ FLOW: Final = Row(
             ),
             runbook="WhatsAppQueueDeep",
         ),
-        lines(
-            "Came to rest",
-            "Messages that came to a state in which they may stay, a second.",
-            "cps",
-            Query(rate("whatsapp_queue_terminal_total", by=("state",)), "{{state}}"),
-        ),
+        CAME_TO_REST,
         lines(
             "Oldest message",
             "How long the oldest message has waited that is still to be sent; no line while none waits.",

@@ -3,7 +3,7 @@
 from typing import Final
 
 from dashboards.frame import Board, Row
-from dashboards.panels import YES_NO, Column, Look, bars, lines, rows, said, tile
+from dashboards.panels import YES_NO, Column, bars, lines, rows, said, tile
 from dashboards.queries import (
     WINDOW,
     Query,
@@ -15,11 +15,8 @@ from dashboards.queries import (
     quantile,
     quantiles,
     rate,
-    ratio,
-    total,
 )
-
-BY: Final = "{{instance}} {{account}}"
+from dashboards.shared import BY, MEMORY
 
 NOW: Final = Row(
     "Now",
@@ -47,17 +44,7 @@ NOW: Final = Row(
             width=12,
             height=4,
         ),
-        tile(
-            "Memory",
-            "Memory of the service and its engine, of what they may use. No value without a limit.",
-            "percentunit",
-            ratio(total(of("whatsapp_memory_used_bytes")), total(of("whatsapp_memory_limit_bytes"))),
-            limits=[(0.8, "orange"), (0.9, "red")],
-            none=Look("no limit", "blue"),
-            decimals=0,
-            runbook="WhatsAppMemoryNearLimit",
-            legend=BY,
-        ),
+        MEMORY,
         tile(
             "Engine runs",
             "Whether the process that runs WhatsApp is there.",
