@@ -11,7 +11,7 @@ from service.queue.model import Claim, Message, NewMessage, OnUnknown, SendResul
 from service.queue.store import QueueStore
 
 WORKER: Final = "worker"
-DEADLINE_S: Final = 20.0
+DEADLINE_S: Final = 60.0
 SETTLINGS: Final = ("complete", "release", "postpone", "fail", "mark_unknown")
 
 

@@ -15,7 +15,7 @@ from service.queue.outbox import Outbox
 from service.queue.store import QueueStore
 from tests.clock import FakeClock
 from tests.component.queue.dispatching.engine import FakeEngine
-from tests.component.queue.support import until, value
+from tests.component.queue.support import DEADLINE_S, until, value
 from tests.people import ANN
 
 UNKNOWN_WAIT_S = 120.0
@@ -48,18 +48,20 @@ class Queue:
         return [answer.message for answer in await self.outbox.enqueue(messages)]
 
     async def state(self, message: Message, state: State) -> None:
-        """Wait until the message is in the state."""
+        """Wait until the message is in the state, and who brought it there has told what there is to tell."""
         await until(lambda: self.store.counts()[state] > 0, f"a message that is {state}")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_S):
             while (found := await self.store.get(message.id)) is None or found.state is not state:
                 await asyncio.sleep(0)
+        await self.settle_down()
 
     async def counts(self, **expected: int) -> None:
-        """Wait until so many messages are in these states."""
+        """Wait until so many messages are in these states, and who brought them there has told of it."""
         await until(
             lambda: all(self.store.counts()[State(name)] == n for name, n in expected.items()),
             f"{expected}; there are {dict(self.store.counts())}",
         )
+        await self.settle_down()
 
     async def pass_time(self, seconds: float, *, step_s: float = 1.0) -> None:
         """Move the clock in steps; everyone who slept runs in between, the store's thread too."""
@@ -70,17 +72,19 @@ class Queue:
             await self.settle_down()
 
     async def time_passes_until(self, condition: Callable[[], bool], what: str) -> None:
-        """Move the clock, everyone running in between, until the condition holds."""
+        """Move the clock, everyone running in between, until the condition holds, and let everyone finish."""
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(DEADLINE_S):
                 while not condition():
                     self.clock.advance(0.5)
                     await self.settle_down()
         except TimeoutError:
             raise AssertionError(f"time passed in vain: {what}") from None
+        await self.settle_down()
 
     async def settle_down(self) -> None:
-        """Let what the clock woke reach the store and come back: the store does things in turn."""
+        """Let what is under way reach the store and come back: the store does things in turn, and answers
+        a moment after it shows them."""
         for _ in range(5):
             await self.store.resolve_unknown("nothing", now=self.clock.now())
             await asyncio.sleep(0)

@@ -12,6 +12,7 @@ from service.queue.settlement import ENGINE_END_S
 from service.queue.store import QueueStore
 from service.queue.unknowns import worker_name
 from tests.component.queue.dispatching.harness import UNKNOWN_WAIT_S, Queue
+from tests.component.queue.dispatching.pacer import ScriptedPacer
 from tests.component.queue.support import claimed, keep, to, until
 from tests.people import ANN, BEN, CLEO
 from tests.unit.queue.messages import text_of
@@ -210,6 +211,7 @@ async def test_a_send_that_did_not_return_is_looked_up_only_when_its_engine_is_g
     (kept,) = await queue.post(to(ANN))
     sending = await queue.engine.nth(1)
     queue.engine.lose(sending, EngineTimeout("90 s"))
+    await queue.settle_down()
     await queue.pass_time(ENGINE_END_S - 1)
     assert queue.engine.lookups == 0
     queue.engine.secrets[sending.secret] = "3EB0"  # it got that far before it was killed
@@ -305,13 +307,16 @@ async def test_what_a_killed_process_left_is_settled_before_anything_is_sent(bui
     await running
 
 
-async def test_an_unknown_outcome_of_an_earlier_process_is_resolved_too(build: Queue) -> None:
+async def test_an_unknown_outcome_of_an_earlier_process_is_resolved_too(
+    build: Queue, pacer: ScriptedPacer
+) -> None:
     (kept,) = await keep(build.store, to(ANN, on_unknown=OnUnknown.HOLD), now=build.clock.now())
     claim = await claimed(build.store, now=build.clock.now())
     await build.store.mark_unknown(claim, whatsapp_id="3EB0", error="e", now=build.clock.now())
 
     running = asyncio.create_task(build.dispatcher.run())
     build.dispatcher.connected()
+    await until(lambda: pacer.opened == 1, "it looks at what others left")
     await build.settle_down()
     await build.pass_time(UNKNOWN_WAIT_S + 2)
     await build.state(kept, State.HELD)

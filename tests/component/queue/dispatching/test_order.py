@@ -5,7 +5,7 @@ from service.queue.dispatcher import AT_HAND, FAIR_EVERY
 from service.queue.model import State
 from tests.component.queue.dispatching.harness import Queue
 from tests.component.queue.dispatching.pacer import ScriptedPacer
-from tests.component.queue.support import to
+from tests.component.queue.support import to, until
 from tests.people import ANN, BEN, CLEO
 
 
@@ -63,6 +63,7 @@ async def test_while_the_account_may_not_send_nothing_is_claimed(queue: Queue, p
     pacer.closed_s = 30.0
     queue.dispatcher.connected()
     (kept,) = await queue.post(to(ANN))
+    await until(lambda: pacer.closed_s in queue.clock.sleeps, "it rests")
     await queue.pass_time(29)
     assert pacer.asked == []
     assert await queue.store.get(kept.id) == kept, "it was claimed"
