@@ -19,7 +19,7 @@ NO_VALUE: Final = int(otlp.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK)
 
 def resource_message(resource: Resource) -> ResourceMessage:
     """The resource that spans carry too."""
-    return ResourceMessage(attributes=[_attribute(key, value) for key, value in resource.attributes.items()])
+    return ResourceMessage(attributes=[attribute(key, value) for key, value in resource.attributes.items()])
 
 
 def number(
@@ -68,7 +68,7 @@ def described(family: Metric, name: str) -> otlp.Metric:
         name=name,
         description=family.documentation,
         unit=family.unit,
-        metadata=[_attribute("prometheus.type", family.type)],
+        metadata=[attribute("prometheus.type", family.type)],
     )
 
 
@@ -105,7 +105,7 @@ def _labels(labels: Mapping[str, str]) -> list[KeyValue]:
     return [KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in labels.items()]
 
 
-def _attribute(key: str, value: object) -> KeyValue:
+def attribute(key: str, value: object) -> KeyValue:
     return KeyValue(key=key, value=_any(value))
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from prometheus_client import CollectorRegistry, Counter, Metric
 
 from service.clock import Clock
+from service.telemetry.push.encoding import encoded
 from service.telemetry.push.metrics import Signal
 from service.telemetry.push.points import NS
 from service.telemetry.push.translate import Translation, Translator
@@ -83,7 +83,7 @@ class Spans(SpanProcessor):
             self._taken = [self._waiting.popleft() for _ in range(size)]
             if len(self._waiting) < self._batch_size:
                 self._enough.clear()
-        return partial(_encoded, self._taken) if self._taken else None
+        return partial(encoded, self._taken) if self._taken else None
 
     def arrived(self) -> None:
         self._taken = ()
@@ -131,8 +131,3 @@ class Figures:
     def _encoded(self, families: Sequence[Metric], at_ns: int) -> bytes:
         self._translation = self._translator.translate(families, at_ns=at_ns)
         return self._translation.body
-
-
-def _encoded(spans: Sequence[ReadableSpan]) -> bytes:
-    body: bytes = encode_spans(spans).SerializeToString()
-    return body
