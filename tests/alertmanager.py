@@ -15,7 +15,7 @@ import aiohttp
 import yaml
 from aiohttp import web
 
-from tests.e2e.process import free_port
+from tests.ports import free_port
 from tests.prometheus import end_with_parent
 
 PROGRAM: Final = "prometheus-alertmanager"

@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 import aiohttp
 import yaml
 
-from tests.e2e.process import free_port
+from tests.ports import free_port
 
 PROGRAM: Final = "prometheus"
 DEADLINE_S: Final = 30.0

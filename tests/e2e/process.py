@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -15,8 +14,9 @@ from typing import Any
 import aiohttp
 
 from service.config import Settings
+from tests.ports import free_port
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @dataclass
@@ -68,14 +68,6 @@ def environment(**settings: str) -> dict[str, str]:
     nobody bans us here."""
     inherited = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
     return {**inherited, "PACING": "off", **{name.upper(): value for name, value in settings.items()}}
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

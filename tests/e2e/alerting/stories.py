@@ -23,7 +23,7 @@ from service.demo.people import BEACON
 from service.engine.protocol import EventsDropped
 from service.simulator.accounts import Account as Phone
 from tests.e2e.alerting.stage import Account, Stage, beside
-from tests.e2e.process import free_port
+from tests.ports import free_port
 
 Story = Callable[[Stage, Account], Coroutine[Any, Any, None]]
 
