@@ -19,7 +19,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-DEADLINE_S: Final = 30.0
+from tests.ports import free_port
+
+DEADLINE_S: Final = 60.0
 MAX_BODY: Final = 32 << 20
 PROTOBUF: Final = "application/x-protobuf"
 
@@ -85,7 +87,7 @@ class OtlpReceiver:
         self.traces: list[ExportTraceServiceRequest] = []
         self.metrics: list[ExportMetricsServiceRequest] = []
         self.requests: list[Request] = []
-        self._port = 0
+        self._port = free_port()
         self._runner: web.AppRunner | None = None
         self._changed = asyncio.Event()
 
@@ -111,7 +113,6 @@ class OtlpReceiver:
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)  # 0 is for ever
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self._port, reuse_address=True).start()
-        self._port = self._runner.addresses[0][1]
 
     async def down(self) -> None:
         """Refuse connections, and cut those that are open."""

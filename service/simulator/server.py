@@ -119,7 +119,7 @@ class Simulator:
         await self._pairing.enter_code(code, phone)
         self._changed()
 
-    async def wait_for(self, condition: Callable[[], bool], *, timeout_s: float = 30.0) -> None:
+    async def wait_for(self, condition: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
         """Return when `condition` holds; it is looked at after every stanza and ten times a second.
 
         Raises TimeoutError, which shows what every account has counted.

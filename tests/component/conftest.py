@@ -7,12 +7,13 @@ import pytest
 
 from service.simulator.server import Simulator
 from tests.component.postgres import Postgres
+from tests.ports import free_port
 
 
 @pytest.fixture
 async def simulator(tmp_path: Path) -> AsyncIterator[Simulator]:
     """A WhatsApp server of this test's own."""
-    async with Simulator(tmp_path / "simulator") as running:
+    async with Simulator(tmp_path / "simulator", port=free_port()) as running:
         yield running
 
 

@@ -34,7 +34,7 @@ async def greet(_: StreamReader, writer: StreamWriter) -> None:
 
 
 async def heard(proxy: str | None, target: tuple[str, int] = TARGET) -> bytes:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         reader, writer = await dial(*target, proxy=proxy)
         try:
             return await reader.readline()

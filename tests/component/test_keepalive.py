@@ -74,7 +74,7 @@ class Running:
 
     async def waits(self) -> float:
         """How long it will sleep, once the fetch under way has ended."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not self.clock.sleeps:
                 assert not self.task.done(), self.task
                 await asyncio.sleep(0)

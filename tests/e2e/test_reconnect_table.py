@@ -20,6 +20,7 @@ from service.simulator.server import Simulator
 from service.simulator.stanza import Node
 from tests.e2e.reconnect_account import Row, copy_session
 from tests.people import ANN, BEACON
+from tests.ports import free_port
 
 QUARTER_S = PAUSE.high_s
 HOUR_S = 3600.0
@@ -39,7 +40,7 @@ def row(number: str, *, of: str = "account") -> Callable[[Test], Test]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def whatsapp(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Simulator]:
     """One server for all rows."""
-    async with Simulator(tmp_path_factory.mktemp("simulator")) as running:
+    async with Simulator(tmp_path_factory.mktemp("simulator"), port=free_port()) as running:
         yield running
 
 
@@ -73,7 +74,7 @@ async def dead_lines(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
     async with AsyncExitStack() as stack:
         for number in ("2", "3"):
             folder = tmp_path_factory.mktemp("line")
-            line = Row(await stack.enter_async_context(Simulator(folder)), folder)
+            line = Row(await stack.enter_async_context(Simulator(folder, port=free_port())), folder)
             stack.push_async_callback(line.ends)
             await line.starts()
             await line.pair()

@@ -26,7 +26,7 @@ from tests.unit.backup.sessions import Session
 
 KEY: Final = "aa" * 32
 ANOTHER_KEY: Final = "bb" * 32
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 60.0
 
 
 class House:

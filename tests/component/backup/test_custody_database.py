@@ -228,7 +228,7 @@ async def test_a_change_in_the_tables_is_backed_up_and_nothing_else_is(town: Tow
     assert seen
     assert await first.home.signature() == seen
     await town.ask("UPDATE whatsmeow_device SET push_name = 'changed'")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await first.home.signature() == seen:
             await asyncio.sleep(0.1)
     assert (await first.backups.back_up(Cause.CHANGED)).outcome is Outcome.KEPT

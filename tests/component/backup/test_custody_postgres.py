@@ -10,7 +10,7 @@ from service.engine.session_postgres import PostgresSession
 from tests.clock import FakeClock
 from tests.component.postgres import Postgres
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 async def test_it_is_waited_for_until_the_database_answers_and_said_once_that_it_does_not(

@@ -16,7 +16,7 @@ from tests.component.backup.house import House
 from tests.component.backup.places import InDirectory, Place
 from tests.unit.backup.sessions import DEVICE, Session
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 HOUR = 3600.0
 
 

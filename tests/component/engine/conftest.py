@@ -17,6 +17,7 @@ from service.engine.process import EngineProcess
 from service.engine.protocol import AnyEvent
 from service.simulator.server import Simulator
 from tests.component.engine.world import World
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 MISBEHAVING = (sys.executable, "-m", "tests.component.engine.misbehaving")
@@ -71,7 +72,7 @@ async def spawn() -> AsyncIterator[Spawn]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """One simulator for a module's tests, which must leave it healed."""
-    async with Simulator(tmp_path_factory.mktemp("tls")) as simulator:
+    async with Simulator(tmp_path_factory.mktemp("tls"), port=free_port()) as simulator:
         world = World(simulator, tmp_path_factory.mktemp("sessions"))
         yield world
         await world.close()

@@ -19,7 +19,7 @@ from service.simulator.engine import ENGINE_ENTRY
 from service.simulator.server import Simulator
 
 ROOT = Path(__file__).parents[3]
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 E = TypeVar("E", bound=AnyEvent)
 

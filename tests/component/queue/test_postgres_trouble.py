@@ -20,8 +20,8 @@ from tests.component.queue.cutter import Cut, Cutter, cutter
 from tests.component.queue.support import claimed, keep, to, until, value
 from tests.people import ANN, BEN
 
-BRIEF_S = 0.5
-"""A deadline for a database that will not answer."""
+BRIEF_S = 2.0
+"""A deadline for a database that will not answer; one that does, on whatever machine, is within it."""
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ async def test_a_database_that_does_not_answer_is_unavailable_in_bounded_time(pl
 
 async def _once_it_answers(store: PostgresStore) -> str:
     """The server lets go of what was cut off as soon as it sees that."""
-    async with asyncio.timeout(20.0):
+    async with asyncio.timeout(60.0):
         while True:
             try:
                 claim = await store.claim(worker="w", now=1.0)

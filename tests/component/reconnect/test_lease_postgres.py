@@ -29,7 +29,7 @@ from service.simulator import tls
 from tests.clock import FakeClock
 from tests.component.postgres import Postgres
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 SSL_REQUEST = bytes.fromhex("00000008 04d2162f")
 TURNS = 20
 """Of the event loop, in which nothing happens: then what could be done now is done."""

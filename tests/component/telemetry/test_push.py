@@ -86,7 +86,7 @@ class Pushing:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0)
 
@@ -263,7 +263,7 @@ async def test_a_receiver_that_does_not_answer_is_given_up_and_holds_up_nobody(
     receiver: OtlpReceiver,
 ) -> None:
     receiver.behaviour.delay_s = 600
-    async with pushing(receiver, OTEL_EXPORTER_OTLP_TIMEOUT="300") as world:
+    async with pushing(receiver, OTEL_EXPORTER_OTLP_TIMEOUT="1500") as world:
         world.trace("send direct")
         await world.rest()
         assert world.exported(Signal.METRICS) == {"timeout": 1}
@@ -406,7 +406,7 @@ async def test_a_receivers_certificate_is_checked_by_the_authority_that_the_oper
 
 async def test_without_an_endpoint_there_is_nothing_to_do() -> None:
     world = Pushing("")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await world.task
         await world.push.close(timeout_s=1)
     assert world.push.spans is None

@@ -107,7 +107,7 @@ async def test_nothing_that_is_answered_tells_whose_session_it_is(owner: Beacon)
 async def test_the_live_stream_tells_of_backups(owner: Beacon) -> None:
     await asked(owner, "POST", BACKUPS)
     async with owner.client.get("/api/v1/events") as stream:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not (line := await stream.content.readline()).startswith(b"data: "):
                 pass
     assert json.loads(line[6:])["backup"] == (await asked(owner, "GET", BACKUPS))["status"]
@@ -159,7 +159,7 @@ async def test_a_backup_that_is_not_there_is_not_found(owner: Beacon) -> None:
 
 async def test_the_live_stream_tells_what_is_being_done_and_how_far_it_is(owner: Beacon) -> None:
     doings = there(owner).parts.backups.doings
-    async with owner.client.get("/api/v1/events") as stream, asyncio.timeout(10):
+    async with owner.client.get("/api/v1/events") as stream, asyncio.timeout(60):
         seen: list[tuple[str | None, str | None]] = []
 
         async def until(busy: str | None, words: str | None) -> None:

@@ -20,6 +20,7 @@ from service.queue.metrics import QueueMetrics
 from service.simulator.server import Simulator
 from tests.alertmanager import Alertmanager, Inbox, Told
 from tests.e2e.alerting import scaled
+from tests.ports import free_port
 from tests.prometheus import Prometheus, Target
 
 TOKEN: Final = "of-the-alerts-only"
@@ -175,7 +176,7 @@ async def account(name: str, folder: Path, **settings: str) -> AsyncIterator[Acc
     """A service that is not started yet, and a simulator of its own."""
     folder.mkdir()
     (folder / "place").mkdir()  # what keeps backups, for those that make any
-    async with Simulator(folder) as simulator:
+    async with Simulator(folder, port=free_port()) as simulator:
         simulator.register(DOWNTOWN)
         environment = {
             **simulator.environment(),

@@ -39,7 +39,7 @@ async def test_the_pacer_hears_of_both_names_of_a_person_and_only_the_latest_mes
     ears.receive(written(LID, at=1.0, phone=ANN))
     ears.receive(written(LID, at=2.0, phone=ANN))
     ears.receive(written(f"{BEN}@s.whatsapp.net", at=3.0, from_me=True))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         running = asyncio.create_task(ears.run())
         await pacer.news.wait()
     running.cancel()
