@@ -117,6 +117,7 @@ class QueueMetrics:
             "whatsapp_queue_messages", "Kept messages by state.", ["account", "state"], registry=registry
         )
         self._messages = {state: messages.labels(self._account, state.value) for state in State}
+        self._depth = dict.fromkeys(State, 0)
         self._oldest = Gauge(
             "whatsapp_queue_oldest_timestamp_seconds",
             "When the oldest message that is still queued was accepted; NaN while nothing is queued.",
@@ -258,7 +259,9 @@ class QueueMetrics:
     def depth(self, counts: Mapping[State, int], *, oldest_queued_at: float | None) -> None:
         """Messages by state, and when the oldest queued one was accepted (Unix seconds)."""
         for state, gauge in self._messages.items():
-            gauge.set(counts[state])
+            if (depth := counts[state]) != self._depth[state]:  # a commit changes two of ten
+                self._depth[state] = depth
+                gauge.set(depth)
         self._oldest.set(float("nan") if oldest_queued_at is None else oldest_queued_at)
 
     def moved(self, moves: Moves) -> None:

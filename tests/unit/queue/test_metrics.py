@@ -1,5 +1,6 @@
 """The queue's metrics: named well, all there from the start."""
 
+from collections import Counter
 from dataclasses import replace
 from math import isnan
 
@@ -141,3 +142,19 @@ def test_what_a_receipt_overtook_is_counted_with_it(
         for state in State
     }
     assert [state for state, value in found.items() if value] == counted
+
+
+def test_the_depth_is_that_of_the_last_commit_in_every_state() -> None:
+    registry = CollectorRegistry()
+    metrics = QueueMetrics(registry, "default")
+
+    for counts in ({State.QUEUED: 3}, {State.QUEUED: 2, State.SENDING: 1}, {State.SENT: 3}):
+        metrics.depth(Counter(counts), oldest_queued_at=None)
+
+        shown = {
+            state: registry.get_sample_value(
+                "whatsapp_queue_messages", {"account": "default", "state": state.value}
+            )
+            for state in State
+        }
+        assert shown == dict.fromkeys(State, 0) | counts
