@@ -22,6 +22,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NoReturn
 
+import uvloop
+
 from service.engine.lines import log_to_stderr
 from service.engine.protocol import PROTOCOL_VERSION, Hello
 from service.errors import FrameError
@@ -79,7 +81,7 @@ def main(argv: Sequence[str] | None = None, prepare: Callable[[], None] | None =
     except (Exception, SystemExit):
         log.critical("neonize cannot be loaded", exc_info=True)
         _leave(EXIT_UNAVAILABLE)
-    asyncio.run(_run(end, client, arguments.heartbeat))
+    uvloop.run(_run(end, client, arguments.heartbeat))
     _leave(EXIT_SOFTWARE)
 
 

@@ -15,6 +15,7 @@ import sys
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -22,13 +23,14 @@ from typing import Any, Final
 import neonize
 import neonize.aioze.client as neonize_client
 from msgspec.structs import replace
-from neonize._binder import ProxySettings
+from neonize._binder import ProxySettings, gocode
 from neonize.aioze.client import NewAClient
 from neonize.exc import NeonizeError
 from neonize.proto import Neonize_pb2 as pb
+from neonize.proto.Neonize_pb2 import SendMessageReturnFunction
 from neonize.proto.waCompanionReg.WAWebProtobufsCompanionReg_pb2 import DeviceProps
 from neonize.utils.enum import MediaType, Presence
-from neonize.utils.jid import Jid2String, JIDToNonAD
+from neonize.utils.jid import Jid2String
 from neonize.utils.log import log as neonize_log
 
 from service.engine.complaints import NotRead, NotResent, complaint
@@ -131,6 +133,14 @@ def _leave_without_store() -> None:
     os._exit(EXIT_NO_STORE)
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A message and the chat it goes to, as goneonize takes them (protobuf)."""
+
+    to: bytes
+    message: bytes
+
+
 class Client:
     """neonize's client for one account, connected at most once (H6).
 
@@ -145,7 +155,8 @@ class Client:
         self._reachable = False
         self._uploads = Uploads(self._upload)
         self._recent = Recent()
-        self._sending = False
+        self._begun = 0  # written by the thread that sends
+        self._over = 0  # written on the event loop
         self._retries: list[Receipt] = []
         self._answered: OrderedDict[str, Receipt] = OrderedDict()
         self._told: deque[str | None] = deque([None], maxlen=SIZE)
@@ -176,13 +187,10 @@ class Client:
         task = await client.connect(proxy)
         task.add_done_callback(self._on_connect_ended)
 
-    async def send(
-        self, chat: str, content: AnyContent, file: Path | None, secret: bytes
-    ) -> tuple[str, float]:
-        """Send a message; its WhatsApp id and the server's time (Unix seconds).
+    async def prepare(self, chat: str, content: AnyContent, file: Path | None, secret: bytes) -> Prepared:
+        """A message for `send`, after `file`, the bytes that the content names, was uploaded.
 
-        The secret is written to whatsmeow_message_secrets with the id before anything leaves (whatsmeow
-        send.go), but after `file`, the bytes that the content names, was uploaded. Raises EngineRefused.
+        Raises EngineRefused.
         """
         uploaded = await self._uploads.bring(content, file) if isinstance(content, Media) else None
         me = self._neonize.me
@@ -191,17 +199,31 @@ class Client:
             secret,
             Circumstances(chat=chat, own_pn=_plain(me.JID), own_lid=_plain(me.LID), uploaded=uploaded),
         )
-        message_id = None
-        self._sending = True
+        return Prepared(_jid(chat).SerializeToString(), message.SerializeToString())
+
+    def send(self, prepared: Prepared) -> tuple[str, float]:
+        """Send a message; its WhatsApp id and the server's time (Unix seconds). Blocks; one at a time.
+
+        Its secret is written to whatsmeow_message_secrets with the id before anything leaves (whatsmeow
+        send.go). Raises EngineRefused. `sent` is to be called on the event loop afterwards.
+        """
+        self._begun += 1
+        to, message = prepared.to, prepared.message
         try:
-            answer = await _call(self._neonize.send_message(_jid(chat), message))
-            message_id = str(answer.ID)
+            answer = SendMessageReturnFunction.FromString(
+                gocode.SendMessage(self._neonize.uuid, to, len(to), message, len(message))
+            )
         finally:
-            self._sending = False
             self.turns.send_ended()
-            self._recent.add(message_id)
-            self._tell_retries()
-        return message_id, float(answer.Timestamp)
+        if answer.Error:
+            raise EngineRefused(redact(answer.Error))
+        return str(answer.SendResponse.ID), float(answer.SendResponse.Timestamp)
+
+    def sent(self, message_id: str | None) -> None:
+        """A send is over, under that id if it was acknowledged."""
+        self._over += 1
+        self._recent.add(message_id)
+        self._tell_retries()
 
     async def pair_phone(self, phone: str) -> str:
         """The code to type into the phone. Raises EngineRefused, also before the first QR code."""
@@ -415,7 +437,7 @@ class Client:
             self._emit(receipt)
             return
         self._retries.append(receipt)
-        if not self._sending:  # it may be about the message whose id is not known before its send returns
+        if self._begun == self._over:  # else the id of the message may not be known yet
             self._tell_retries()
 
     def _tell_retries(self) -> None:
@@ -455,7 +477,7 @@ def _jid(text: str) -> Any:
 
 def _plain(jid: Any) -> str:
     """The JID as text, without device; empty for an empty one."""
-    return str(Jid2String(JIDToNonAD(jid)))
+    return f"{jid.User}@{jid.Server}" if jid.User else str(jid.Server)
 
 
 def _is_phone(jid: Any) -> bool:

@@ -2,7 +2,7 @@
 
 `LEVEL:logger:message`; while a send is under way `LEVEL:logger[traceparent]:message`, so that the service can
 say of which. One send at a time is, and Go writes from threads of its own: what is written meanwhile is told
-together with it, whoever writes.
+together with it, whoever writes, unless it names another (`extra={"traceparent": ...}`).
 """
 
 import logging
@@ -22,7 +22,8 @@ class _OneLine(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         message = record.message.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-        sending = f"[{self.traceparent}]" if self.traceparent else ""
+        traceparent = getattr(record, "traceparent", self.traceparent)
+        sending = f"[{traceparent}]" if traceparent else ""
         return f"{record.levelname}:{record.name}{sending}:{message}"
 
 

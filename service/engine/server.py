@@ -2,16 +2,12 @@
 
 import asyncio
 import logging
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import psutil
 
-from service.engine.content import AnyContent
-from service.engine.lines import sending
 from service.engine.notebook import Acknowledged, Notebook
 from service.engine.outgoing import Outgoing
 from service.engine.protocol import (
@@ -35,32 +31,25 @@ from service.engine.protocol import (
     Stop,
     read_command,
 )
+from service.engine.sends import Outcome, Sender, Sends
 from service.engine.turns import Turns
 from service.errors import EngineRefused
 
 log = logging.getLogger("engine.server")
-
-AT_HAND: Final = 8
-"""Sends that may be at hand at once, the one in flight included; more are refused as busy."""
 
 ASK_TIMEOUT_S: Final = 10.0
 """A heartbeat that Go does not answer in this time is not sent, so that the parent sees the hang."""
 
 DISCONNECT_TIMEOUT_S: Final = 2.0
 TELL_TIMEOUT_S: Final = 2.0
-_REMEMBERED: Final = 256
 
 
-class Doing(Protocol):
+class Doing(Sender, Protocol):
     """What the server needs of `client.Client`."""
 
-    connected: bool
     turns: Turns
 
     async def connect(self, command: Connect) -> None: ...
-    async def send(
-        self, chat: str, content: AnyContent, file: Path | None, secret: bytes
-    ) -> tuple[str, float]: ...
     async def pair_phone(self, phone: str) -> str: ...
     async def presence(self, *, available: bool) -> None: ...
     async def ask_server(self) -> bool: ...
@@ -84,11 +73,7 @@ class Server:
         self._client = client(self._event)
         self._heartbeat_s = heartbeat_s
         self._unraisable = unraisable
-        self._sends: asyncio.Queue[Send] = asyncio.Queue()
-        self._at_hand = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._sent: OrderedDict[int, None] = OrderedDict()
+        self._sends = Sends(self._client, tell=self._send_ended, fail=self._fail)
         self._beat_now = asyncio.Event()
         self._stopping = False
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -99,13 +84,14 @@ class Server:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hello: Frame) -> int:
         """Talk until the end; the process's exit code. Raises FrameError when the parent talks nonsense."""
         self._out.put(hello)
-        for work in (self._read(reader), self._send_in_turn(), self._beat(), self._out.write_to(writer)):
+        for work in (self._read(reader), self._sends.run(), self._beat(), self._out.write_to(writer)):
             self._start(work)
         try:
             return await self._ended
         finally:
             for task in self._tasks:
                 task.cancel()
+            self._sends.close()
 
     def terminate(self) -> None:
         """SIGTERM: as Stop, but quick; a second one ends at once."""
@@ -123,11 +109,15 @@ class Server:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) and not self._ended.done():
+        if not task.cancelled() and (error := task.exception()):
             if isinstance(error, ConnectionError):
-                self._ended.set_result(0)
+                self._end(0)
             else:
-                self._ended.set_exception(error)
+                self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._ended.done():
+            self._ended.set_exception(error)
 
     def _end(self, code: int) -> None:
         if not self._ended.done():
@@ -139,7 +129,7 @@ class Server:
         while (command := await read_command(reader)) is not None:
             match command:
                 case Send():
-                    self._accept(command)
+                    self._sends.accept(command)
                 case Stop():
                     self._start(self._stop(command.id, within_s=command.within_s))
                 case _:
@@ -172,50 +162,14 @@ class Server:
 
     # --- sends ----------------------------------------------------------------------------------
 
-    def _accept(self, command: Send) -> None:
-        if self._at_hand >= AT_HAND:
-            self._refuse(command, Refusal.BUSY, f"{AT_HAND} sends are at hand already")
-            return
-        self._at_hand += 1
-        self._idle.clear()
-        self._sends.put_nowait(command)
-
-    async def _send_in_turn(self) -> None:
-        while True:
-            command = await self._sends.get()
-            try:
-                await self._send(command)
-            finally:
-                self._at_hand -= 1
-                if not self._at_hand:
-                    self._idle.set()
-
-    async def _send(self, command: Send) -> None:
-        if self._stopping:
-            self._refuse(command, Refusal.NOT_CONNECTED, "the engine is stopping")
-        elif command.behind is not None and command.behind not in self._sent:
-            self._refuse(command, Refusal.SKIPPED, "the send before it did not succeed")
-        elif not self._client.connected:
-            self._refuse(command, Refusal.NOT_CONNECTED, "not connected")
-        else:
-            began = time.monotonic()
-            try:
-                file = None if command.file is None else Path(command.file)
-                with sending(command.traceparent):
-                    message_id, at = await self._client.send(
-                        command.chat, command.content, file, command.secret
-                    )
-            except EngineRefused as refused:
-                with sending(command.traceparent):
-                    log.warning("a message was not sent, after %.3f s", time.monotonic() - began)
-                self._refuse(command, Refusal.FAILED, refused.text)
-                return
-            took_s = time.monotonic() - began
-            self._note(Acknowledged(secret=command.secret, message_id=message_id, timestamp=at))
-            self._sent[command.token] = None
-            if len(self._sent) > _REMEMBERED:
-                self._sent.popitem(last=False)
-            self._out.put(Sent(id=command.id, message_id=message_id, timestamp=at, took_s=took_s))
+    def _send_ended(self, command: Send, outcome: Outcome) -> None:
+        if isinstance(outcome, Sent):
+            self._note(
+                Acknowledged(
+                    secret=command.secret, message_id=outcome.message_id, timestamp=outcome.timestamp
+                )
+            )
+        self._out.put(outcome)
 
     def _note(self, note: Acknowledged | Receipt) -> None:
         if self._notebook is not None:
@@ -252,7 +206,7 @@ class Server:
                 connected=connected,
                 logged_in=logged_in,
                 events_queued=len(self._out),
-                sends_at_hand=self._at_hand,
+                sends_at_hand=self._sends.at_hand,
                 resident_bytes=self._process.memory_info().rss,
                 threads=self._process.num_threads(),
                 open_fds=self._process.num_fds(),
@@ -266,7 +220,7 @@ class Server:
     async def _stop(self, command_id: int | None, *, within_s: float) -> None:
         self._stopping = True
         for wait, limit_s in (
-            (self._idle.wait(), within_s),
+            (self._sends.stop(), within_s),
             (self._client.disconnect(), DISCONNECT_TIMEOUT_S),
             (self._client.all_told(), TELL_TIMEOUT_S),
         ):

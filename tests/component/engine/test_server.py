@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from service.engine.protocol import (
     Refusal,
     Refused,
     Send,
+    Sent,
     Stop,
     Undecryptable,
     encode,
@@ -44,15 +46,26 @@ class StandIn:
         self.told = asyncio.Event()
         self.asked = 0
         self.error: Exception | None = None
+        self.acknowledges = threading.Event()
+        self.prepared: list[str] = []
+        self.handed_over: list[str] = []
 
     async def connect(self, command: Connect) -> None:
         raise EngineRefused("not in this test")
 
-    async def send(
-        self, chat: str, content: AnyContent, file: Path | None, secret: bytes
-    ) -> tuple[str, float]:
-        await self.hangs.wait()
-        return "3EB0", 1.0
+    async def prepare(self, chat: str, content: AnyContent, file: Path | None, secret: bytes) -> str:
+        self.prepared.append(chat)
+        return chat
+
+    def send(self, prepared: str) -> tuple[str, float]:
+        self.handed_over.append(prepared)
+        assert self.acknowledges.wait(60)
+        if self.error:
+            raise self.error
+        return f"id of {prepared}", 1.0
+
+    def sent(self, message_id: str | None) -> None:
+        return None
 
     async def pair_phone(self, phone: str) -> str:
         return "ABCD-EFGH"
@@ -101,6 +114,17 @@ class Parent:
         raise AssertionError("the server hung up")
 
 
+def a_send(number: int, chat: str, *, behind: int | None = None) -> Send:
+    content = Text(text="hello")
+    return Send(id=number, token=number, chat=chat, content=content, secret=bytes(32), behind=behind)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
 @asynccontextmanager
 async def serving(*, heartbeat_s: float = 60.0) -> AsyncIterator[Parent]:
     here, there = socket.socketpair()
@@ -116,8 +140,10 @@ async def serving(*, heartbeat_s: float = 60.0) -> AsyncIterator[Parent]:
     try:
         yield parent
     finally:
+        parent.client.acknowledges.set()
         parent.serving.cancel()
         await asyncio.wait({parent.serving})
+        await until(lambda: not any(thread.name.startswith("send_") for thread in threading.enumerate()))
         for end in (writer, parent.writer):
             end.close()
         await asyncio.gather(writer.wait_closed(), parent.writer.wait_closed(), return_exceptions=True)
@@ -148,13 +174,75 @@ async def test_a_heartbeat_follows_connected_at_once() -> None:
         await parent.told(Heartbeat)
 
 
+async def test_the_next_send_is_ready_before_it_is_its_turn() -> None:
+    async with serving() as parent:
+        client = parent.client
+        for number, chat in enumerate("abc"):
+            parent.writer.write(encode(a_send(number, chat)))
+        await until(lambda: client.prepared == ["a", "b"] and client.handed_over == ["a"])
+
+        client.acknowledges.set()
+        for number, chat in enumerate("abc"):
+            sent = await parent.told(Sent)
+            assert isinstance(sent, Sent)
+            assert (sent.id, sent.message_id) == (number, f"id of {chat}")
+        assert client.handed_over == ["a", "b", "c"]
+
+
+async def test_a_send_behind_one_that_failed_is_skipped_though_it_was_ready() -> None:
+    async with serving() as parent:
+        client = parent.client
+        client.error = EngineRefused("not today")
+        parent.writer.write(encode(a_send(1, "a")))
+        parent.writer.write(encode(a_send(2, "b", behind=1)))
+        await until(lambda: client.prepared == ["a", "b"])
+        client.acknowledges.set()
+        refusals = [await parent.told(Refused) for _ in range(2)]
+        assert [(one.id, one.refusal) for one in refusals if isinstance(one, Refused)] == [
+            (1, Refusal.FAILED),
+            (2, Refusal.SKIPPED),
+        ]
+        assert client.handed_over == ["a"]
+
+
+async def test_a_stop_lets_the_send_in_flight_end_and_begins_no_other() -> None:
+    async with serving() as parent:
+        client = parent.client
+        client.hangs.set()
+        client.told.set()
+        for number, chat in enumerate("abc"):
+            parent.writer.write(encode(a_send(number, chat)))
+        await until(lambda: client.prepared == ["a", "b"] and client.handed_over == ["a"])
+        await parent.told(Heartbeat)
+        parent.writer.write(encode(Stop(id=9, within_s=60)))
+        parent.writer.write(encode(Logout(id=8)))
+        await parent.told(Done)  # the stop was read before
+        client.acknowledges.set()
+        sent = await parent.told(Sent)
+        assert isinstance(sent, Sent)
+        assert sent.id == 0
+        for _ in "bc":
+            refused = await parent.told(Refused)
+            assert isinstance(refused, Refused)
+            assert refused.refusal is Refusal.NOT_CONNECTED
+        assert await parent.told(Done) == Done(id=9)
+        assert client.handed_over == ["a"]
+
+
+async def test_an_error_of_ours_while_sending_ends_the_engine_loudly() -> None:
+    async with serving() as parent:
+        parent.client.error = ValueError("a bug of ours")
+        parent.client.acknowledges.set()
+        parent.writer.write(encode(a_send(1, "a")))
+        with pytest.raises(ValueError, match="a bug of ours"):
+            await parent.serving
+
+
 async def test_a_stop_waits_for_neither_a_send_nor_go_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "DISCONNECT_TIMEOUT_S", 0.01)
     monkeypatch.setattr(server_module, "TELL_TIMEOUT_S", 0.01)
     async with serving() as parent:
-        parent.writer.write(
-            encode(Send(id=1, token=1, chat="a@b", content=Text(text="hello"), secret=bytes(32)))
-        )
+        parent.writer.write(encode(a_send(1, "a@b")))
         parent.writer.write(encode(Stop(id=2, within_s=0.01)))
         assert await parent.told(Done) == Done(id=2)
         assert await parent.serving == 0
