@@ -42,7 +42,7 @@ async def test_a_send_in_flight_ends_before_a_stop_and_one_behind_it_is_not_begu
     ann = await world.online(ANN)
     chat = str(world.simulator.register(BEN).pn)
     await ann.sent(chat, "so that the next one is quick")
-    world.simulator.faults.delay(0.5, ANN)
+    world.simulator.faults.delay(3.0, ANN)
     first, second = (asyncio.create_task(ann.send(chat, text)) for text in ("in flight", "at hand"))
     sent = world.simulator.accounts[ANN].sent
     await world.simulator.wait_for(lambda: world.simulator.accounts[ANN].sent > sent)
@@ -99,7 +99,7 @@ async def test_killed_in_the_middle_of_a_send_its_message_id_is_found_by_the_sec
 
 
 async def test_an_engine_that_hangs_is_noticed_and_killed_and_the_next_one_connects(world: World) -> None:
-    ann = await world.online(ANN, heartbeat_timeout_s=1.0, kill_after_s=0.3)
+    ann = await world.online(ANN, heartbeat_timeout_s=5.0, kill_after_s=0.3)
     assert ann.process.pid is not None
     os.kill(ann.process.pid, signal.SIGSTOP)
 
@@ -111,7 +111,7 @@ async def test_an_engine_that_hangs_is_noticed_and_killed_and_the_next_one_conne
 
 
 async def test_a_link_that_comes_back_is_told_and_sends_go_on(world: World) -> None:
-    ann = await world.online(ANN, heartbeat_timeout_s=1.5)
+    ann = await world.online(ANN)
     seen = len(ann.events)
     world.simulator.faults.cut(ANN)
     await world.simulator.wait_for(

@@ -21,7 +21,7 @@ def lose_ratchets(session: SessionFile) -> None:
 
 async def knowing_each_other(world: World) -> tuple[Engine, Engine]:
     """Ann and Ben, past the first messages, which bring a key along and so can be read without a ratchet."""
-    ann, ben = await world.online(ANN, heartbeat_timeout_s=3.0), await world.online(BEN)
+    ann, ben = await world.online(ANN), await world.online(BEN)
     await has_written(ann, ben)
     await has_written(ben, ann)
     return ann, ben

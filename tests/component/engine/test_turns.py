@@ -12,7 +12,6 @@ from tests.people import ANN, BEN
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EACH = 150
-BEATING = {"heartbeat_timeout_s": 3.0}  # a heartbeat each second: it brings the counts
 
 
 async def write(author: Engine, reader: Engine) -> set[str]:
@@ -23,7 +22,7 @@ async def write(author: Engine, reader: Engine) -> set[str]:
 
 
 async def test_two_who_write_to_each_other_at_once_read_everything(world: World) -> None:
-    ann, ben = await world.online(ANN, **BEATING), await world.online(BEN, **BEATING)
+    ann, ben = await world.online(ANN), await world.online(BEN)
     to_ben, to_ann = await asyncio.gather(write(ann, ben), write(ben, ann))
 
     for reader, texts in ((ben, to_ben), (ann, to_ann)):
