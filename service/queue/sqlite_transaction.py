@@ -3,17 +3,18 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from service.queue import sqlite_rows as rows
 from service.queue import sqlite_search, transitions
+from service.queue.assembly import changed
 from service.queue.making import made, new_secret
 from service.queue.model import (
     RETENTION_S,
     Claim,
     Enqueued,
     Message,
+    Moves,
     NewMessage,
     Page,
     Query,
@@ -82,7 +83,7 @@ _NEXT_CLAIM: Final = """
 _CLAIMS_AFTER: Final = """
     INSERT INTO claim_counter (account, token) VALUES (?, ?)
     ON CONFLICT DO UPDATE SET token = max(token, excluded.token)"""
-_TALLY_OPEN: Final = "INSERT INTO tally (account, state, messages) VALUES (?, ?, 0) ON CONFLICT DO NOTHING"
+_TALLY_OPEN: Final = "INSERT INTO tally (messages, account, state) VALUES (?, ?, ?)"
 _TALLY: Final = "UPDATE tally SET messages = messages + ? WHERE account = ? AND state = ?"
 _TALLIES: Final = "SELECT state, messages FROM tally WHERE account = ?"
 
@@ -137,9 +138,8 @@ class Transaction:
         return len(adopted)
 
     def _insert(self, message: Message, *, now: float) -> Message:
-        message = replace(
-            message, seq=self._execute(rows.INSERT, rows.inserted(message, self._account)).lastrowid or 0
-        )
+        seq = self._execute(rows.INSERT, rows.inserted(message, self._account)).lastrowid
+        message = changed(message, {"seq": seq})
         if message.state in _IN_LINE:
             self._execute(_LANE_OPEN, self._lane(message, now=now))
         self.moves[None, message.state] += 1
@@ -325,7 +325,7 @@ class Transaction:
         """Messages by state, as far as the tally has been written."""
         return Counter({State(state): n for state, n in self._execute(_TALLIES, (self._account,))})
 
-    def write_tally(self, moves: Counter[tuple[State | None, State | None]]) -> None:
+    def write_tally(self, moves: Moves) -> None:
         """Carry these moves into the tally."""
         change: Counter[State] = Counter()
         for (before, after), messages in moves.items():
@@ -335,8 +335,9 @@ class Transaction:
                 change[after] += messages
         for state, messages in change.items():
             if messages:
-                self._execute(_TALLY_OPEN, (self._account, state.value))
-                self._execute(_TALLY, (messages, self._account, state.value))
+                values = messages, self._account, state.value
+                if not self._execute(_TALLY, values).rowcount:
+                    self._execute(_TALLY_OPEN, values)
 
     def oldest_queued_at(self) -> float | None:
         """See QueueStore.oldest_queued_at."""
@@ -353,7 +354,8 @@ class Transaction:
         return [rows.message(row) for row in self._execute(query, values).fetchall()]
 
     def _save(self, after: Message, before: Message, *, now: float) -> Message:
-        self._execute(rows.UPDATE, rows.updated(after))
+        if (update := rows.update(after, before)) is not None:
+            self._execute(*update)
         if after.state is not before.state:
             self.moves[before.state, after.state] += 1
             if before.state in _IN_LINE or after.state in _IN_LINE:

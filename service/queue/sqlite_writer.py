@@ -1,14 +1,13 @@
 """The one thread that writes to the queue's file: what waits together is committed together.
 
 SQLite allows one writer at a time and a durable commit costs an fsync, so operations that are waiting
-when a commit ends share the next one. Each runs in a savepoint: one that fails leaves nothing behind
-and harms no other. Nobody is answered before the commit is on disk.
+when a commit ends share the next one. When one of them fails, nothing of that is kept and each runs in a
+commit of its own: it harms no other. Nobody is answered before the commit is on disk.
 """
 
 import asyncio
 import sqlite3
 import threading
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -17,7 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 from service.errors import StoreFull, StoreUnavailable
-from service.queue.model import Moves, State
+from service.queue.model import Moves
 from service.queue.sqlite_transaction import Transaction
 
 T = TypeVar("T")
@@ -110,9 +109,10 @@ class Writer:
             return
         self._opened.set_result(None)
         try:
+            transaction = Transaction(connection, self._account)
             group, last = self._next_group()
             while group or not last:
-                self._commit(connection, group)
+                self._commit(connection, transaction, group)
                 group, last = ([], True) if last else self._next_group()
         finally:
             connection.close()
@@ -128,23 +128,18 @@ class Writer:
                     job = self._jobs.get_nowait()
         return group, job is None
 
-    def _commit(self, connection: sqlite3.Connection, group: list[_Job]) -> None:
+    def _commit(self, connection: sqlite3.Connection, transaction: Transaction, group: list[_Job]) -> None:
         group = [job for job in group if not job.answer.cancelled()]
-        transaction = Transaction(connection, self._account)
         try:
             committed = _together(connection, transaction, group)
-        except sqlite3.Error as error:
-            if len(group) > 1:  # one of them may be the cause; the others must not suffer
+        except Exception as error:  # noqa: BLE001 -- its caller gets it, the thread goes on
+            if len(group) > 1:
                 for job in group:
-                    self._commit(connection, [job])
+                    self._commit(connection, transaction, [job])
                 return
             committed = None
             for job in group:
-                job.error = translate(error)
-        except Exception as error:  # noqa: BLE001 -- every caller gets it, the thread goes on
-            committed = None
-            for job in group:
-                job.error = error
+                job.error = translate(error) if isinstance(error, sqlite3.Error) else error
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._answer, group, committed)
 
@@ -165,11 +160,14 @@ class Writer:
 def _together(
     connection: sqlite3.Connection, transaction: Transaction, group: list[_Job]
 ) -> Committed | None:
+    """Run them in one commit; what it changed, if anything. Raises what the first raises that fails, and
+    then nothing was changed."""
+    transaction.moves.clear()
     connection.execute("BEGIN IMMEDIATE")
     try:
-        moves: Counter[tuple[State | None, State | None]] = Counter()
         for job in group:
-            moves += _apart(connection, transaction, job)
+            job.outcome = job.operation(transaction)
+        moves = {move: messages for move, messages in transaction.moves.items() if messages}
         transaction.write_tally(moves)
         oldest = transaction.oldest_queued_at()
         connection.execute("COMMIT")
@@ -178,24 +176,3 @@ def _together(
             connection.execute("ROLLBACK")
         raise
     return Committed(moves, oldest) if moves else None
-
-
-def _apart(
-    connection: sqlite3.Connection, transaction: Transaction, job: _Job
-) -> Counter[tuple[State | None, State | None]]:
-    """Run one operation in a savepoint; what it moved, which is nothing when it failed."""
-    transaction.moves.clear()
-    connection.execute("SAVEPOINT job")
-    try:
-        job.outcome, job.error = job.operation(transaction), None
-    except sqlite3.IntegrityError as error:
-        job.error = translate(error)
-    except sqlite3.Error:
-        raise
-    except Exception as error:  # noqa: BLE001 -- its caller gets it
-        job.error = error
-    if job.error is not None:
-        connection.execute("ROLLBACK TO job")
-        transaction.moves.clear()
-    connection.execute("RELEASE job")
-    return Counter(transaction.moves)
