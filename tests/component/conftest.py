@@ -19,6 +19,9 @@ async def simulator(tmp_path: Path) -> AsyncIterator[Simulator]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL server for all tests of this process; who kills or pauses it starts it again."""
-    with Postgres() as running:
+    """A PostgreSQL server for all tests of this process; who kills or pauses it starts it again.
+
+    It does nothing by itself: tests look at its numbers and plans.
+    """
+    with Postgres(autovacuum="off") as running:
         yield running

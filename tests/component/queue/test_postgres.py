@@ -131,11 +131,11 @@ async def test_without_notifications_the_others_are_seen_at_the_next_look(
     processes: Processes, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, there = await processes.start(), await processes.start()
-    await until(lambda: here._listener.listening, "it listens")
+    await until(lambda: here._listener.listening and there._listener.listening, "both listen")
     monkeypatch.setattr(there._listener, "announce", lambda: None)  # a pooler swallows it
 
     await keep(there, to(ANN), now=clock.now())
-    await until(lambda: bool(clock.sleeps), "it waits")
+    await until(lambda: clock.sleeps.count(POLL_S) == 2, "both wait for the next look")
     assert here.counts()[State.QUEUED] == 0
 
     clock.advance(POLL_S)

@@ -112,7 +112,7 @@ async def test_while_the_database_is_gone_it_says_so_and_goes_on_when_it_is_back
         finally:
             place.postgres.start()
 
-        await until(lambda: bool(place.clock.sleeps), "the listener waits")
+        await until(lambda: AGAIN_S in place.clock.sleeps, "the listener waits")
         place.clock.advance(max(AGAIN_S, POLL_S))
         await until(lambda: store.trouble() is None, "it looks by itself")
     assert (await store.complete(claim, whatsapp_id="w", now=2.0)).state is State.SENT
