@@ -99,14 +99,14 @@ class Account:
         that was waited for, however quickly."""
         try:
             async with asyncio.timeout(PATIENCE_S):
-                while (found := self._find(fits)) is None:
+                while (found := self._first(fits)) is None:
                     self._changed.clear()
                     await self._changed.wait()
                 return found
         except TimeoutError:
             raise AssertionError(f"it stays {self.status}; before: {self.states()}") from None
 
-    def _find(self, fits: Callable[[Status], bool]) -> Status | None:
+    def _first(self, fits: Callable[[Status], bool]) -> Status | None:
         if fits(self.status):
             self._waited_for = len(self.seen)
             return self.status
