@@ -1,8 +1,8 @@
 """Takes messages from the store, has them delivered, and looks after those whose outcome is unknown.
 
 The engine sends one message at a time. Behind the one in flight a few more are kept at hand, so that
-neither the commit of a claim nor that of a completion costs the engine time: while one message is on
-its way, the last one's completion and the next one's claim share a commit.
+neither the commit of a claim nor that of a completion costs the engine time. When half of them are gone
+the next are claimed together, in the commit that keeps the completions.
 """
 
 import asyncio
@@ -329,15 +329,23 @@ class Dispatcher:
             took_s = self._clock.monotonic() - started
             await self._flights.end(flight, outcome)
             assert self._group is not None
-            # both begin in the same turn of the event loop, so that they share a commit
+            # they begin in the same turn of the event loop, so that they share a commit
             settled = self._group.create_task(self._settlement.settle(flight.claim, outcome))
-            self._start(self._claim_or_wake())
+            for _ in range(self._to_claim()):
+                self._start(self._claim_or_wake())
             result = await settled
             self._flights.settle(flight)
             if isinstance(outcome, Outcome) and result is not None:
                 self._metrics.attempted(result, outcome.rule, took_s=took_s)
                 if result is not SendResult.SENT:
                     failed(span, outcome.rule.name)
+
+    def _to_claim(self) -> int:
+        """How many to claim now that one has ended: none until half of those at hand have."""
+        free = self._most_at_hand - self._flights.at_hand - self._claiming
+        if 2 * free < self._most_at_hand:
+            return 0
+        return max(1, min(free, self._store.counts()[State.QUEUED]))
 
     async def _claim_or_wake(self) -> None:
         if not await self._claim_next():

@@ -8,10 +8,12 @@ commit of its own: it harms no other. Nobody is answered before the commit is on
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
@@ -49,6 +51,8 @@ class Committed:
 class _Job:
     operation: Callable[[Transaction], Any]
     answer: asyncio.Future[Any]
+    commit_by: float
+    """time.monotonic() until which its commit may wait for others to share it."""
     outcome: Any = None
     error: BaseException | None = None
 
@@ -84,11 +88,14 @@ class Writer:
         self._thread.start()
         await asyncio.wrap_future(self._opened)
 
-    async def submit(self, operation: Callable[[Transaction], T]) -> T:
-        """Run the operation in some commit and answer its result once that is on disk."""
+    async def submit(self, operation: Callable[[Transaction], T], *, within_s: float = 0.0) -> T:
+        """Run the operation in some commit and answer its result once that is on disk.
+
+        The commit may wait for `within_s` for others to share it; one that waits for nobody ends that.
+        """
         if self._closed:
             raise StoreUnavailable("queue database: closed")
-        job = _Job(operation, self._loop.create_future())
+        job = _Job(operation, self._loop.create_future(), time.monotonic() + within_s)
         self._jobs.put(job)
         result: T = await job.answer
         return result
@@ -120,12 +127,13 @@ class Writer:
     def _next_group(self) -> tuple[list[_Job], bool]:
         """What waits, at least one job, and whether the end has been asked for."""
         group: list[_Job] = []
-        job = self._jobs.get()
+        job, commit_by = self._jobs.get(), inf
         with suppress(Empty):
             while job is not None and len(group) < GROUP:
                 group.append(job)
+                commit_by = min(commit_by, job.commit_by)
                 if len(group) < GROUP:
-                    job = self._jobs.get_nowait()
+                    job = self._jobs.get(timeout=max(0.0, commit_by - time.monotonic()))
         return group, job is None
 
     def _commit(self, connection: sqlite3.Connection, transaction: Transaction, group: list[_Job]) -> None:

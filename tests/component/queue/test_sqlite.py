@@ -21,7 +21,7 @@ from service.clock import SystemClock
 from service.errors import StoreTooNew, StoreUnavailable
 from service.queue.metrics import QueueMetrics
 from service.queue.migrations import migrate, migrations, statements
-from service.queue.model import Cooldown, Cooling, Query, SendResult, State
+from service.queue.model import Cooldown, Cooling, Moves, Query, SendResult, State
 from service.queue.sqlite import SqliteStore
 from service.queue.sqlite_connection import connect, connect_reader
 from service.queue.sqlite_transaction import Transaction
@@ -62,6 +62,27 @@ async def test_every_commit_is_synced(database: Path) -> None:
         assert store._writer is not None
         level = await store._writer.submit(lambda t: t._execute("PRAGMA synchronous").fetchone())
         assert level == (2,), "FULL"
+    finally:
+        await store.close()
+
+
+async def test_a_commit_that_may_wait_is_shared_with_the_next_that_may_not(database: Path) -> None:
+    store = sqlite_store(database)
+    await store.open()
+    try:
+        await keep(store, to(ANN), now=1.0)
+        claim = await claimed(store, now=2.0)
+        commits: list[Moves] = []
+        store.subscribe(commits.append)
+        assert store._writer is not None
+        waiting = store._writer.submit(
+            lambda t: t.complete(claim, whatsapp_id="3EB0", now=3.0), within_s=3600
+        )
+        completing = asyncio.create_task(waiting)
+        await asyncio.sleep(0)  # submitted first
+        await keep(store, to(BEN), now=4.0)
+        assert (await completing).state is State.SENT
+        assert commits == [{(State.SENDING, State.SENT): 1, (None, State.QUEUED): 1}]
     finally:
         await store.close()
 

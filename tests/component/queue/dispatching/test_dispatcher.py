@@ -71,8 +71,16 @@ async def test_a_few_messages_are_at_hand_and_no_more(queue: Queue) -> None:
         *(sending.token for sending in queue.engine.sends[:-1]),
     ]
 
-    queue.engine.acknowledge(queue.engine.sends[0])
-    await queue.engine.nth(AT_HAND + 1)
+    half = AT_HAND // 2
+    for sending in queue.engine.sends[: half - 1]:
+        queue.engine.acknowledge(sending)
+    await queue.counts(sent=half - 1)
+    assert len(queue.engine.sends) == AT_HAND
+
+    queue.engine.acknowledge(queue.engine.sends[half - 1])
+    await queue.engine.nth(AT_HAND + half)
+    await queue.settle_down()
+    assert len(queue.engine.sends) == AT_HAND + half
 
 
 async def test_a_long_queue_goes_out_whole_and_in_order(queue: Queue) -> None:
