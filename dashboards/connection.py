@@ -171,6 +171,30 @@ HEARING: Final = Row(
     ),
 )
 
+ENCRYPTION: Final = Row(
+    "Encryption (docs/encryption.md)",
+    (
+        bars(
+            "Messages that came and could not be read",
+            "By what became of them: `asked_again` come late, `given_up` are lost, most of `old_counter` "
+            "are repetitions. A burst after a restored session is as it should be.",
+            Query(events("whatsapp_engine_undecryptable_total", by=("reason",)), "{{reason}}"),
+        ),
+        lines(
+            "Turns at the keys",
+            "Uses of encryption sessions, each in its turn. When messages are sent and it stands still, "
+            "nobody waits for a turn any more: another neonize speaks differently.",
+            "cps",
+            Query(rate("whatsapp_engine_turns_total", by=("use",)), "{{use}}"),
+        ),
+        bars(
+            "Turns not waited for",
+            "Uses that went ahead because a turn took too long. Once in a while is harmless.",
+            Query(events("whatsapp_engine_turn_overruns_total"), BY),
+        ),
+    ),
+)
+
 LEASE: Final = Row(
     "Who may connect (of several processes with one account, one)",
     (
@@ -286,5 +310,5 @@ CONNECTION: Final = Board(
     "connection",
     "Beacon / Connection",
     "Why is there no line to WhatsApp, and does it come back by itself?",
-    (NOW, STATES, LOSSES, LOGINS, HEARING, LEASE, PHONE),
+    (NOW, STATES, LOSSES, LOGINS, HEARING, ENCRYPTION, LEASE, PHONE),
 )
