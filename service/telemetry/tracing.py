@@ -9,10 +9,11 @@ import uuid
 from typing import Final
 
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import service
+from service.telemetry.recording import Provider
 from service.telemetry.sampling import OneWay
 
 HEROKU: Final = {"HEROKU_APP_ID": "heroku.app.id", "HEROKU_SLUG_COMMIT": "heroku.release.commit"}
@@ -34,15 +35,15 @@ def resource_of(account: str) -> Resource:
     return Resource.create().merge(defaults).merge(OTELResourceDetector().detect())
 
 
-def build_provider(resource: Resource, spans: SpanProcessor | None) -> TracerProvider:
+def build_provider(resource: Resource, spans: SpanProcessor | None) -> Provider:
     """A tracer provider whose spans go to that processor.
 
     Without one nothing is recorded, and no exemplar points to a trace that nobody has; spans still have ids,
     so that log lines can be told together.
     """
     if spans is None:
-        return TracerProvider(resource=resource, sampler=ALWAYS_OFF, shutdown_on_exit=False)
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        return Provider(resource=resource, sampler=ALWAYS_OFF, shutdown_on_exit=False)
+    provider = Provider(resource=resource, shutdown_on_exit=False)
     provider.sampler = OneWay(provider.sampler)
     provider.add_span_processor(spans)
     return provider

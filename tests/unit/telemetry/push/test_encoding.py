@@ -25,6 +25,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AttributeValue
 
 from service.telemetry.push.encoding import encoded
+from service.telemetry.recording import Provider
 
 FAR = SpanContext(0xA1, 0xB2, is_remote=True, trace_flags=TraceFlags(1), trace_state=TraceState([("v", "1")]))
 NEAR = SpanContext(0xC3, 0xD4, is_remote=False, trace_flags=TraceFlags(1))
@@ -108,21 +109,24 @@ CASES = (
 )
 
 
-def ended(*scenes: Callable[[Tracer], None]) -> tuple[ReadableSpan, ...]:
+def ended(*scenes: Callable[[Tracer], None], by: type[TracerProvider] = Provider) -> tuple[ReadableSpan, ...]:
     """The spans of these scenes, each with a tracer of its own."""
     exporter = InMemorySpanExporter()
     three = SpanLimits(max_attributes=3, max_events=3, max_links=3) if over_the_limits in scenes else None
     resource = Resource({"service.name": "beacon", "numbers": [1, 2]}, schema_url="https://schema/1")
-    provider = TracerProvider(resource=resource, span_limits=three, shutdown_on_exit=False)
+    provider = by(resource=resource, span_limits=three, shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     for scene in scenes:
         scene(provider.get_tracer(scene.__name__, "1.0", "https://schema/2", {"on": True}))
     return exporter.get_finished_spans()
 
 
+@pytest.mark.parametrize("provider", [Provider, TracerProvider])
 @pytest.mark.parametrize("scene", CASES)
-def test_a_span_is_told_as_the_sdk_tells_it(scene: Callable[[Tracer], None]) -> None:
-    spans = ended(scene)
+def test_a_span_is_told_as_the_sdk_tells_it(
+    scene: Callable[[Tracer], None], provider: type[TracerProvider]
+) -> None:
+    spans = ended(scene, by=provider)
 
     assert ExportTraceServiceRequest.FromString(encoded(spans)) == encode_spans(spans)
 
