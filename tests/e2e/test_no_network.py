@@ -55,6 +55,7 @@ async def test_what_it_writes_is_for_its_owner_only(tmp_path: Path) -> None:
         await running.post("/api/v1/messages", {"to": ANN, "text": "secret"})
         data = tmp_path / "data"
         assert stat.S_IMODE(data.stat().st_mode) == 0o700
+        running.process.send_signal(signal.SIGSTOP)  # so that no file goes away while it is looked at
         open_to_others = [
             p.name for p in data.rglob("*") if p.is_file() and stat.S_IMODE(p.stat().st_mode) & 0o077
         ]

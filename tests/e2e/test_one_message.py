@@ -14,7 +14,7 @@ import pytest
 
 from service.demo.people import Contact, contact
 from service.simulator.server import Simulator
-from tests.e2e.process import Beacon, beacon
+from tests.e2e.process import DEADLINE_S, Beacon, beacon
 from tests.otlp import OtlpReceiver, Span
 from tests.people import ANN, BEACON
 from tests.prometheus import Prometheus, Target
@@ -24,6 +24,7 @@ pytestmark = pytest.mark.timeout(240)
 CALLER: Final = {"trace": "0af7651916cd43dd8448eb211c80319c", "span": "b7ad6b7169203331"}
 """Whoever hands the message in has a trace of their own."""
 
+POLL_S: Final = 0.1
 OUTBOX: Final = {"messaging.system": "whatsapp", "messaging.destination.name": "outbox"}
 
 
@@ -59,16 +60,25 @@ class Watched:
         (span,) = found(self.receiver)
         return span
 
+    async def line(self, **fields: Any) -> dict[str, Any]:
+        """The one log line that has these fields, waited for."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not self.lines(**fields):
+                await asyncio.sleep(POLL_S)
+        (line,) = self.lines(**fields)
+        return line
+
     def lines(self, **fields: Any) -> list[dict[str, Any]]:
-        """Log lines that have these fields."""
-        lines = [json.loads(line) for line in self.beacon.stderr.read_text().splitlines()]
+        """Log lines that have these fields, so far."""
+        whole = self.beacon.stderr.read_text().rpartition("\n")[0]
+        lines = [json.loads(line) for line in whole.splitlines()]
         return [line for line in lines if line.items() >= fields.items()]
 
     async def leads_to(self, histogram: str) -> set[str]:
         """The traces that the exemplars of a histogram lead to, once there are any."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_S):
             while not (found := await self.prometheus.exemplars(histogram)):
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(POLL_S)
         return {exemplar.labels["trace_id"] for exemplar in found}
 
 
@@ -101,6 +111,7 @@ async def watched(folder: Path) -> AsyncIterator[Watched]:
 
 async def test_one_message_is_followed_from_acceptance_to_delivery(tmp_path: Path) -> None:
     async with watched(tmp_path) as world:
+        world.simulator.faults.delay(1.0, ANN)  # so that her receipt does not overtake the acknowledgement
         message = await world.send("Parcel is here")
         await world.reaches(message, "delivered")
 
@@ -171,11 +182,11 @@ async def test_one_message_is_followed_from_acceptance_to_delivery(tmp_path: Pat
         assert await world.leads_to("whatsapp_queue_delivery_seconds_bucket") == {settle.trace_id}
 
         # and the log says the same
-        (accepted,) = world.lines(event="queue.accepted")
+        accepted = await world.line(event="queue.accepted")
         assert (accepted["trace_id"], accepted["span_id"]) == (post.trace_id, post.span_id)
-        (sent,) = world.lines(event="message.sent", message=message)
+        sent = await world.line(event="message.sent", message=message)
         assert (sent["trace_id"], sent["span_id"]) == (process.trace_id, process.span_id)
-        (delivered,) = world.lines(event="message.delivered", message=message)
+        delivered = await world.line(event="message.delivered", message=message)
         assert (delivered["trace_id"], delivered["span_id"]) == (settle.trace_id, settle.span_id)
         assert all(line["trace_id"] for line in world.lines(message=message))
 
@@ -191,7 +202,7 @@ async def test_a_refused_message_and_a_lost_engine_are_seen_as_errors_and_the_st
         send = await world.span("send direct", messaging_message_id=message)
         for span in (process, send):
             assert (span.error, span.attributes["error.type"]) == (True, "rejected")
-        (written,) = world.lines(event="engine.output", source="engine.server")
+        written = await world.line(event="engine.output", source="engine.sends")
         assert (written["trace_id"], written["span_id"]) == (send.trace_id, send.span_id)
 
         (engine,) = psutil.Process(world.beacon.process.pid).children()

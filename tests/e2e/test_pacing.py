@@ -64,7 +64,7 @@ async def test_strangers_wait_and_whoever_wrote_is_answered_whatever_whatsapp_re
 
         simulator.faults.nack(463, BEACON)
         await ledger.post(host, ["Ann"])
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not await host.metric(COOLDOWNS):
                 await asyncio.sleep(POLL_S)
         await ping(2)

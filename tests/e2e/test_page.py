@@ -30,10 +30,11 @@ from service.web.metrics import WebMetrics
 from tests.component.web.backed_up import BackedUp
 from tests.component.web.browser import SIZES, browser, page
 from tests.component.web.scripted import BACKING_OFF, CONNECTED, PAIRING, QR_TEXT, ScriptedConnection
+from tests.ports import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")  # one browser for all, and it lives in one loop
 
-expect.set_options(timeout=20_000)  # a deadline for a machine that does much else at the same time
+expect.set_options(timeout=40_000)  # a deadline for a machine that does much else at the same time
 
 API_TOKEN = "correct-horse-battery"
 ANN = NewMessage(chat="4915123456789@s.whatsapp.net", content=Text(text="Hello, Ann"))
@@ -66,7 +67,7 @@ class Served:
             metrics=AlertMetrics(self._registry, "default"),
         )
         self._runner: web.AppRunner | None = None
-        self.port = 0
+        self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -101,7 +102,6 @@ class Served:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
-        self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Close the port and every stream."""

@@ -49,7 +49,7 @@ async def test_a_killed_service_without_its_disk_goes_on_with_the_session_of_the
 
         second = await host.post([{"to": ANN, "text": "two"}])
         await host.until_settled(second)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not {"one", "two"} <= set(ann.inbox):
                 heard.clear()
                 await heard.wait()
@@ -75,13 +75,13 @@ async def test_what_people_write_while_the_database_is_away_is_answered_when_it_
     ):
         await pair(host, simulator)
         await ann.send(BEACON, "!ping")
-        await asyncio.wait_for(heard.wait(), 30)
+        await asyncio.wait_for(heard.wait(), 60)
         heard.clear()
 
         (engine,) = host.engines()
         database.kill()
         await ann.send(BEACON, "!ping")
-        await asyncio.to_thread(engine.wait, 30)
+        await asyncio.to_thread(engine.wait, 60)
         await ann.send(BEACON, "!ping")
         database.start()
 

@@ -30,11 +30,11 @@ async def test_a_command_that_comes_during_a_stop_is_answered(tmp_path: Path) ->
             before = simulator.accounts[BEACON].received
             await ann.send(BEACON, "!ping")
             await simulator.wait_for(lambda: simulator.accounts[BEACON].received == before + 1)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await running.process.wait()
         simulator.faults.heal()
         async with beacon(tmp_path / "beacon", "demo", "--external", env=env):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while not ann.inbox:
                     heard.clear()
                     await heard.wait()

@@ -55,7 +55,7 @@ class Rivals:
 
     def said(self, name: str, event: str) -> list[dict[str, Any]]:
         """The log lines of that event, by the service of that name."""
-        lines = (self.folder / name / "service.log").read_text().splitlines()
+        lines = (self.folder / name / "service.log").read_text().rpartition("\n")[0].splitlines()
         told = [json.loads(line) for line in lines if line.startswith("{")]
         return [line for line in told if line["event"] == event]
 
