@@ -1,8 +1,8 @@
 """What being watched costs: the same service with everything on and with everything off, by turns.
 
-On is: traces exported, metrics pushed every two seconds, and scraped each second. Who receives and who scrapes
-is a process of its own, but on the same cores. The recipient's client is offline meanwhile: the sender is what
-is measured.
+On is: traces exported, metrics pushed every two seconds, and scraped each second. Who receives and who
+scrapes is a process of its own, but on the same cores. The recipient's client is offline meanwhile: the
+sender is what is measured.
 """
 
 import asyncio
