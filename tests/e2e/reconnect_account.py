@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from service.engine.protocol import AnyEvent, OfflineSynced
 from service.reconnect.reason import Reason
 from service.reconnect.status import Advice, State, Status
 from service.simulator.server import Simulator
@@ -27,7 +28,12 @@ class Row(Account):
     def __init__(self, simulator: Simulator, folder: Path) -> None:
         super().__init__(simulator, folder)
         self._read = 0
+        self._synced = False
+        self.supervisor.listen(self._hears)
         self._running: asyncio.Task[None] | None = None
+
+    def _hears(self, event: AnyEvent) -> None:
+        self._synced |= isinstance(event, OfflineSynced)
 
     async def starts(self) -> None:
         """The service starts with the session that is in its folder."""
@@ -35,9 +41,10 @@ class Row(Account):
         await asyncio.sleep(0)
 
     async def connects(self) -> None:
-        """It logs in, and the connection becomes stable."""
+        """It logs in, WhatsApp has nothing more to say by itself, and the connection becomes stable."""
         await self.starts()
         await self.told(Reason.CONNECTED, State.CONNECTED)
+        await self.until(lambda _: self._synced)
         await self.settles()
 
     async def settles(self) -> None:
