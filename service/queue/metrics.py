@@ -269,7 +269,8 @@ class QueueMetrics:
         for (before, state), messages in moves.items():
             for reached in _reached(before, state):
                 self._terminal[reached].inc(messages)
-        self._resends.inc(moves.get((State.SENT, State.QUEUED), 0))
+        if resends := moves.get((State.SENT, State.QUEUED)):
+            self._resends.inc(resends)
 
     def store_seconds(self, operation: StoreOperation, seconds: float) -> None:
         """A store operation ended, well or not."""

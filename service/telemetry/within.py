@@ -3,22 +3,26 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from opentelemetry.trace import Span, Status, StatusCode, use_span
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import Span, Status, StatusCode, set_span_in_context
 
 
 @contextmanager
 def within(span: Span) -> Iterator[Span]:
     """The span is the current one, and ends with the block.
 
-    An error that leaves the block is told by its class alone: its words, which OpenTelemetry would record,
-    may quote what somebody wrote.
+    An error that leaves the block is told by its class alone: its words, which OpenTelemetry's own `use_span`
+    would record, may quote what somebody wrote.
     """
-    with use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
-        try:
-            yield span
-        except Exception as error:
-            failed(span, type(error).__name__)
-            raise
+    token = attach(set_span_in_context(span))
+    try:
+        yield span
+    except Exception as error:
+        failed(span, type(error).__name__)
+        raise
+    finally:
+        detach(token)
+        span.end()
 
 
 def failed(span: Span, error_type: str) -> None:
