@@ -18,7 +18,7 @@ from tests.component.web.conftest import Beacon
 from tests.component.web.scripted import CONNECTED, PAIRING
 
 HELLO = NewMessage(chat="4915123456789@s.whatsapp.net", content=Text(text="x"))
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 async def until(condition: Callable[[], bool]) -> None:

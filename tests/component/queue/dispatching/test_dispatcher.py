@@ -499,13 +499,14 @@ async def test_a_messages_way_is_traced_and_linked_without_naming_anybody(queue:
 async def test_each_message_is_processed_in_a_trace_of_its_own(queue: Queue) -> None:
     queue.engine.acknowledges = True
     queue.dispatcher.connected()
-    await queue.post(*(to(ANN, str(i)) for i in range(20)))
+    kept = await queue.post(*(to(ANN, str(i)) for i in range(20)))
     await queue.counts(sent=20)
-    await until(
-        lambda: sum(s.name == "process outbox" for s in queue.spans.get_finished_spans()) == 20, "20 spans"
-    )
-    processed = [span for span in queue.spans.get_finished_spans() if span.name == "process outbox"]
-    assert all(span.parent is None for span in processed)
+    spans = [span for span in queue.spans.get_finished_spans() if span.name == "process outbox"]
+    assert {span.attributes and span.attributes["messaging.message.id"] for span in spans} == {
+        message.id for message in kept
+    }
+    assert all(span.parent is None for span in spans)
+    assert len({span.context and span.context.trace_id for span in spans}) == len(spans)
 
 
 async def test_a_failed_send_says_so_in_its_span(queue: Queue) -> None:
