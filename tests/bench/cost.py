@@ -34,6 +34,7 @@ MEANING: Final = {
     "scrape_ms": "median time of GET /metrics as OpenMetrics, before any message and after a day's worth",
     "scrape_bytes": "its size, as it goes over the wire",
     "series": "how many series there were; goal: the same before and after",
+    "dropped": "spans of those messages that were given up; what is left out of the traces",
     "messages": "a day's worth: as many as the default pace lets out in 24 hours",
 }
 
@@ -95,12 +96,14 @@ async def measure(folder: Path, *, sends: int, rounds: int, day: int) -> dict[st
             before = await _scrapes(host)
             await send_through(host, simulator, day)
             after = await _scrapes(host)
+            dropped = await host.metric("whatsapp_telemetry_dropped_total")
     return {
         "meaning": MEANING,
         "sends_per_second": {mode: whole(measured) for mode, measured in rates.items()},
         "cpu_ms_per_message": cpu_ms,
         "on_to_off": ratio(rates["on"], rates["off"]),
         "messages": day,
+        "dropped": int(dropped),
         **{name: {"before": before[name], "after": after[name]} for name in before},
     }
 
