@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from itertools import cycle
 from typing import Final
 
-FIRST: Final = 10_000
-EACH: Final = 1_000
+FIRST: Final = 20_000
+EACH: Final = 500
 WORKERS: Final = 22
 """So many have ports of their own; the lowest that Linux picks by itself is 32768."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -22,6 +23,8 @@ from service.errors import SimulatorError
 
 STARTUP_S: Final = 60.0
 POLL_S: Final = 0.05
+PORTS: Final = range(10_000, 20_000)
+"""Below those that a system gives to whoever connects: a service that was killed finds its own free again."""
 SETTLED: Final = frozenset({"sent", "delivered", "read"})
 
 
@@ -194,7 +197,11 @@ class Host:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
