@@ -19,6 +19,7 @@ from service.engine.protocol import (
     Refused,
     Sent,
 )
+from service.engine.sends import AT_HAND
 from service.errors import EngineRefused
 from tests.component.engine.world import World
 from tests.people import ANN, BEACON, BEN, CLEO
@@ -144,7 +145,10 @@ async def test_what_cannot_be_begun_is_refused_at_once(world: World) -> None:
 
     world.simulator.faults.swallow_acks(ANN)
     secret = os.urandom(32)
-    sends = [asyncio.create_task(ann.send(f"{BEN}@s.whatsapp.net", "waits", secret=secret)) for _ in range(9)]
+    sends = [
+        asyncio.create_task(ann.send(f"{BEN}@s.whatsapp.net", "waits", secret=secret))
+        for _ in range(AT_HAND + 1)
+    ]
     (busy,), _ = await asyncio.wait(sends, return_when=asyncio.FIRST_COMPLETED)
     refused = busy.result()
     assert isinstance(refused, Refused)
