@@ -113,6 +113,7 @@ async def play(bot: Dyno, watching: Prometheus, database: str) -> None:
     bot.simulator.faults.nack(429, BEACON)
     await bot.host.post([{"to": ANN, "text": "too much"}])
     await watching.until("whatsapp_pace_cooldown_until_timestamp_seconds{cooling='unasked'} > 0")
+    await watching.until("sum(whatsapp_queue_attempts_total{result='rate_limited'}) == 1")
     await watching.until("ALERTS{alertname='WhatsAppTargetDown'} == 1")
 
 
