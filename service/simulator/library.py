@@ -136,7 +136,7 @@ def _writable() -> Iterator[tuple[int, bytes]]:
 
 def _mapped(access: str) -> Iterator[tuple[int, int]]:
     """Address ranges of the library that allow at least this access."""
-    path = str(module("neonize._binder").gocode._name)
+    path = str(Path(module("neonize._binder").gocode._name).resolve())
     maps = Path("/proc/self/maps")
     if not maps.exists():
         raise SimulatorError("the simulator needs /proc/self/maps, which only Linux has")
