@@ -4,13 +4,24 @@ import asyncio
 from collections import deque
 from typing import Final
 
-from service.engine.protocol import EventsDropped, Frame, MessageReceived, Receipt, Undecryptable, encode
+from service.engine.protocol import (
+    EventsDropped,
+    Frame,
+    MessageReceived,
+    Receipt,
+    Sent,
+    Undecryptable,
+    encode,
+)
 
 LIMIT: Final = 10_000
 
 LINGER_S: Final = 0.003
-"""How long the first frame waits for others, so that they wake the parent once: two or three outcomes when a
-server is near. A person waits for none of them."""
+"""How long what may wait does so for others, to wake the parent once: two or three outcomes when a server is
+near."""
+
+_MAY_WAIT: Final = (Sent, Receipt)
+"""Nobody is in a hurry for these, and they are noted (notebook.py): a killed engine loses none."""
 
 _MAY_BE_DROPPED: Final = (MessageReceived, Receipt, Undecryptable)
 
@@ -24,6 +35,7 @@ class Outgoing:
         self._frames: deque[Frame] = deque()
         self._dropped = 0
         self._changed = asyncio.Event()
+        self._lingering: asyncio.TimerHandle | None = None
         self._written = asyncio.Event()
         self._written.set()
 
@@ -40,18 +52,23 @@ class Outgoing:
             self._dropped = 0
         self._frames.append(frame)
         self._written.clear()
-        self._changed.set()
+        if not isinstance(frame, _MAY_WAIT):
+            self._changed.set()
+        elif self._lingering is None:
+            self._lingering = asyncio.get_running_loop().call_later(LINGER_S, self._changed.set)
 
     async def write_to(self, writer: asyncio.StreamWriter) -> None:
-        """Write frames, those of a moment together, for ever. Raises ConnectionError: the parent is gone."""
+        """Write frames as they come, for ever. Raises ConnectionError when the parent is gone."""
         while True:
-            await asyncio.sleep(LINGER_S)
+            await self._changed.wait()
+            self._changed.clear()
+            if self._lingering is not None:
+                self._lingering.cancel()
+                self._lingering = None
             while self._frames:
                 writer.write(encode(self._frames.popleft()))
                 await writer.drain()
             self._written.set()
-            self._changed.clear()
-            await self._changed.wait()
 
     async def written(self) -> None:
         """Return when everything taken so far has been handed to the operating system's buffer."""

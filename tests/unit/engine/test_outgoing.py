@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from service.engine import outgoing as outgoing_module
 from service.engine.outgoing import Outgoing
 from service.engine.protocol import (
     Connected,
@@ -12,6 +13,7 @@ from service.engine.protocol import (
     Done,
     EventsDropped,
     Frame,
+    Sent,
     Undecryptable,
     read_answer,
 )
@@ -59,3 +61,26 @@ async def test_written_waits_for_what_has_not_left() -> None:
     outgoing.put(Done(id=1))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(outgoing.written(), 0)
+
+
+async def test_an_outcome_waits_for_company_and_what_nobody_noted_takes_it_along_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outgoing_module, "LINGER_S", 3600.0)
+    outgoing = Outgoing()
+    frames: list[Frame] = [
+        Sent(id=1, message_id="3EB0", timestamp=1.0, took_s=0.0),
+        Undecryptable(id="1"),
+    ]
+    for frame in frames:
+        outgoing.put(frame)
+    async with asyncio.timeout(60):
+        assert await pumped(outgoing, 2) == frames
+
+
+async def test_an_outcome_without_company_leaves_all_the_same() -> None:
+    outgoing = Outgoing()
+    sent = Sent(id=1, message_id="3EB0", timestamp=1.0, took_s=0.0)
+    outgoing.put(sent)
+    async with asyncio.timeout(60):
+        assert await pumped(outgoing, 1) == [sent]
