@@ -6,10 +6,11 @@ its own, and each is given once until all have been.
 """
 
 import os
-import socket
 from collections.abc import Iterator
 from itertools import cycle
 from typing import Final
+
+from service.demo.host import is_free
 
 FIRST: Final = 20_000
 EACH: Final = 500
@@ -33,11 +34,4 @@ _PORTS: Final = _from_somewhere(_mine())
 
 def free_port() -> int:
     """A port of 127.0.0.1 where nobody listens."""
-    while True:
-        port = next(_PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
+    return next(port for port in _PORTS if is_free(port))

@@ -196,12 +196,17 @@ class Host:
         return self._log.read_text(errors="replace")[-2000:] if self._log.exists() else ""
 
 
+def is_free(port: int) -> bool:
+    """Whether nobody listens at that port of 127.0.0.1."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def _free_port() -> int:
-    while True:
-        port = secrets.choice(PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
+    while not is_free(port := secrets.choice(PORTS)):
+        pass
+    return port
