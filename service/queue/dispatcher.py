@@ -282,7 +282,7 @@ class Dispatcher:
         fair = self._claims % FAIR_EVERY == 0
         self._claiming += 1
         try:
-            claim = await self._store.claim(worker=self._worker, now=self._clock.now(), fair=fair)
+            claims = await self._store.claim(worker=self._worker, now=self._clock.now(), fair=fair)
         except StoreUnavailable as error:
             log.error("queue.store_failed", operation="claim", error=str(error))  # noqa: TRY400
             self._pause.begin()
@@ -290,10 +290,9 @@ class Dispatcher:
             return False
         finally:
             self._claiming -= 1
-        if claim is None:
-            return False
-        self._start(self._deliver(self._flights.begin(claim)))
-        return True
+        for claim in claims:
+            self._start(self._deliver(self._flights.begin(claim)))
+        return bool(claims)
 
     def _start(self, work: Coroutine[object, object, None]) -> None:
         assert self._group is not None

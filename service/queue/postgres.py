@@ -244,8 +244,14 @@ class PostgresStore:
 
     # --- worker -----------------------------------------------------------------------------------
 
-    async def claim(self, *, worker: str, now: float, fair: bool = False) -> Claim | None:
+    async def claim(self, *, worker: str, now: float, limit: int = 1, fair: bool = False) -> list[Claim]:
         """See QueueStore.claim."""
+        taken = await asyncio.gather(
+            *(self._claim_one(worker=worker, now=now, fair=fair) for _ in range(limit))
+        )
+        return [claim for claim in taken if claim is not None]
+
+    async def _claim_one(self, *, worker: str, now: float, fair: bool) -> Claim | None:
         while True:
             try:
                 answer = await self._write(StoreOperation.CLAIM, Take(worker, fair, now))

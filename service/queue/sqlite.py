@@ -191,14 +191,15 @@ class SqliteStore:
 
     # --- worker -----------------------------------------------------------------------------------
 
-    async def claim(self, *, worker: str, now: float, fair: bool = False) -> Claim | None:
+    async def claim(self, *, worker: str, now: float, limit: int = 1, fair: bool = False) -> list[Claim]:
         """See QueueStore.claim."""
-        claim, more = None, True
-        while claim is None and more:
-            claim, more = await self._write(
-                StoreOperation.CLAIM, lambda t: t.claim(worker=worker, now=now, fair=fair)
+        claims: list[Claim] = []
+        more = True
+        while more and not claims:
+            claims, more = await self._write(
+                StoreOperation.CLAIM, lambda t: t.claim(worker=worker, now=now, limit=limit, fair=fair)
             )
-        return claim
+        return claims
 
     async def complete(self, claim: Claim, *, whatsapp_id: str, now: float) -> Message:
         """See QueueStore.complete."""

@@ -192,19 +192,24 @@ class Transaction:
 
     # --- worker -----------------------------------------------------------------------------------
 
-    def claim(self, *, worker: str, now: float, fair: bool = False) -> tuple[Claim | None, bool]:
-        """See QueueStore.claim. The second value tells that there is more to look at: call again."""
+    def claim(self, *, worker: str, now: float, limit: int, fair: bool) -> tuple[list[Claim], bool]:
+        """See QueueStore.claim. The second value tells that there is more to look at: call again if there was
+        none."""
+        claims: list[Claim] = []
         self._execute(_LANE_PROMOTE, (self._account, now))
-        for _ in range(BATCH):
+        for _ in range(limit + BATCH):
             row = self._execute(_LANE_FAIR if fair else _LANE_NEXT, (self._account, worker)).fetchone()
             if row is None:
-                return None, False
+                return claims, False
             message = self._one(_BY_SEQ, row)
             assert message is not None, f"lane names message {row[0]}, which is not kept"
-            if message.expires_at > now:
-                return self._claim(message, worker=worker, now=now), False
-            self._save(transitions.expired(message, now=now), message, now=now)
-        return None, True
+            if message.expires_at <= now:
+                self._save(transitions.expired(message, now=now), message, now=now)
+                continue
+            claims.append(self._claim(message, worker=worker, now=now))
+            if len(claims) == limit:
+                break
+        return claims, True
 
     def _claim(self, message: Message, *, worker: str, now: float) -> Claim:
         (token,) = self._execute(_NEXT_CLAIM, (self._account,)).fetchone()

@@ -77,8 +77,9 @@ class QueueStore(Protocol):
         One whose id or idempotency key is kept already is left out; so this may be repeated. Claims among
         them are still to be found by `orphans`; claims made later get greater tokens. How many were taken."""
 
-    async def claim(self, *, worker: str, now: float, fair: bool = False) -> Claim | None:
-        """Take the next message that may go out now, durably `sending` before this returns.
+    async def claim(self, *, worker: str, now: float, limit: int = 1, fair: bool = False) -> list[Claim]:
+        """Take the next messages that may go out now, at most `limit`, durably `sending` before this returns:
+        those that as many calls would have got one by one, in that order.
 
         Next is: the highest priority, then the earliest accepted, among the heads of all chats; with `fair`
         the earliest accepted (lowest seq) of them whatever its priority. Either costs O(log n). The

@@ -54,9 +54,10 @@ async def beacon(url: str, messages: int, tasks: int) -> float:
 
 async def _work(store: QueueStore, name: str) -> int:
     done = 0
-    while (claim := await store.claim(worker="bench", now=time.time())) is not None:
-        done += 1
-        await store.complete(claim, whatsapp_id=f"{name}-{done}", now=time.time())
+    while claims := await store.claim(worker="bench", now=time.time()):
+        for claim in claims:
+            done += 1
+            await store.complete(claim, whatsapp_id=f"{name}-{done}", now=time.time())
     return done
 
 

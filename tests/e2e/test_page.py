@@ -112,16 +112,14 @@ class Served:
     async def deliver_one(self) -> None:
         """What the dispatcher and a receipt do with the next message."""
         now = self.clock.now()
-        claim = await self.store.claim(worker="test", now=now)
-        assert claim is not None
+        (claim,) = await self.store.claim(worker="test", now=now)
         await self.store.complete(claim, whatsapp_id="3EB0AA", now=now)
         await self.store.receive(["3EB0AA"], state=State.DELIVERED, at=now, now=now)
 
     async def give_up_one(self) -> None:
         """What the dispatcher does with a message that can never be sent."""
         now = self.clock.now()
-        claim = await self.store.claim(worker="test", now=now)
-        assert claim is not None
+        (claim,) = await self.store.claim(worker="test", now=now)
         await self.store.fail(claim, result=SendResult.PERMANENT, error="refused", retry_at=None, now=now)
 
 

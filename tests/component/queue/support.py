@@ -45,10 +45,18 @@ async def keep(store: QueueStore, *messages: NewMessage, now: float) -> list[Mes
 
 
 async def claimed(store: QueueStore, *, now: float, worker: str = WORKER) -> Claim:
-    """Claim; there must be something."""
-    claim = await store.claim(worker=worker, now=now)
+    """Claim one; there must be something."""
+    claim = await claimed_or_none(store, now=now, worker=worker)
     assert claim is not None, "nothing could be claimed"
     return claim
+
+
+async def claimed_or_none(
+    store: QueueStore, *, now: float, worker: str = WORKER, fair: bool = False
+) -> Claim | None:
+    """Claim one, if there is something."""
+    claims = await store.claim(worker=worker, now=now, fair=fair)
+    return claims[0] if claims else None
 
 
 async def settle(store: QueueStore, claim: Claim, how: str, *, now: float) -> Message:

@@ -105,8 +105,8 @@ async def test_a_claimed_message_is_sending_and_nobody_else_gets_it(
     found = await store.get(kept.id)
     assert found == claim.message
     assert (claim.message.state, claim.message.claimed_at) == (State.SENDING, clock.now())
-    assert await store.claim(worker="worker", now=clock.now()) is None
-    assert await store.claim(worker="other", now=clock.now()) is None
+    assert not await store.claim(worker="worker", now=clock.now())
+    assert not await store.claim(worker="other", now=clock.now())
 
 
 async def test_a_waiting_retry_holds_back_only_its_own_chat(store: QueueStore, clock: FakeClock) -> None:
@@ -117,7 +117,7 @@ async def test_a_waiting_retry_holds_back_only_its_own_chat(store: QueueStore, c
     )
 
     assert (await claimed(store, now=clock.now())).message.id == other.id
-    assert await store.claim(worker="worker", now=clock.now()) is None
+    assert not await store.claim(worker="worker", now=clock.now())
     assert await store.next_due() == clock.now() + 60
 
     clock.advance(60)
@@ -128,7 +128,7 @@ async def test_a_message_is_not_sent_before_its_time(store: QueueStore, clock: F
     due_at = clock.now() + HOUR
     (kept,) = await keep(store, to(ANN, not_before=due_at), now=clock.now())
 
-    assert await store.claim(worker="worker", now=due_at - 0.001) is None
+    assert not await store.claim(worker="worker", now=due_at - 0.001)
     assert await store.next_due() == due_at
     assert (await claimed(store, now=due_at)).message.id == kept.id
     assert await store.next_due() is None
@@ -159,8 +159,10 @@ async def test_a_fair_claim_takes_the_earliest_accepted_whatever_its_priority(
         to(BEN, priority=9),
         now=clock.now(),
     )
-    taken = [await store.claim(worker="worker", now=clock.now(), fair=True) for _ in range(3)]
-    assert [claim and claim.message.id for claim in taken] == [ben.id, cleo.id, waiting.id]
+    taken = [
+        claim for _ in range(3) for claim in await store.claim(worker="worker", now=clock.now(), fair=True)
+    ]
+    assert [claim.message.id for claim in taken] == [ben.id, cleo.id, waiting.id]
 
 
 async def test_behind_a_message_in_flight_the_same_worker_may_claim_the_next(
@@ -179,7 +181,7 @@ async def test_another_worker_may_not_claim_behind_it(store: QueueStore, clock: 
     await claimed(store, now=clock.now(), worker="one")
 
     assert (await claimed(store, now=clock.now(), worker="two")).message.id == other.id
-    assert await store.claim(worker="two", now=clock.now()) is None
+    assert not await store.claim(worker="two", now=clock.now())
 
 
 async def test_once_the_one_before_is_sent_nothing_is_behind_it(store: QueueStore, clock: FakeClock) -> None:
@@ -230,7 +232,7 @@ async def test_a_postponed_message_waits_and_burns_no_attempt(store: QueueStore,
 
     assert (postponed.state, postponed.attempts, postponed.secret) == (State.QUEUED, 0, first.secret)
     assert (await claimed(store, now=clock.now())).message.id == other.id
-    assert await store.claim(worker="worker", now=until - 0.001) is None, "its chat waits with it"
+    assert not await store.claim(worker="worker", now=until - 0.001), "its chat waits with it"
     assert await store.next_due() == until
     assert (await claimed(store, now=until)).message.id == first.id
 

@@ -84,7 +84,7 @@ async def test_a_receipt_of_the_first_copy_counts_while_the_second_waits(
     (moved,) = await store.receive(["w1"], state=State.DELIVERED, at=clock.now(), now=clock.now())
 
     assert (moved.before, moved.message.state) == (State.QUEUED, State.DELIVERED)
-    assert await store.claim(worker="worker", now=clock.now()) is None
+    assert not await store.claim(worker="worker", now=clock.now())
 
 
 async def test_a_second_copy_has_time_to_go_out(store: QueueStore, clock: FakeClock) -> None:
@@ -301,7 +301,7 @@ async def test_adopted_claims_are_found_as_orphans_and_fenced_by_greater_tokens(
     await store.adopt([given], now=clock.now())
     await keep(store, to(BEN, "behind it"), now=clock.now())
 
-    assert await store.claim(worker="new", now=clock.now()) is None
+    assert not await store.claim(worker="new", now=clock.now())
     orphan = next(o for o in await store.orphans(worker="new") if o.message.id == given.id)
     assert (orphan.token, orphan.message.secret, orphan.message.worker) == (
         1_000_000, sending.secret, "killed",

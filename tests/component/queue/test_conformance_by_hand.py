@@ -165,7 +165,7 @@ async def test_a_message_taken_out_of_line_lets_the_next_go(
     await STEPS[step](store, first.id, clock.now())
 
     assert (await claimed(store, now=clock.now())).message.id == second.id
-    assert await store.claim(worker="worker", now=clock.now()) is None
+    assert not await store.claim(worker="worker", now=clock.now())
 
 
 async def test_a_released_message_goes_out_before_those_accepted_after_it(

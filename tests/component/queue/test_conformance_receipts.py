@@ -46,7 +46,7 @@ async def test_an_unknown_outcome_holds_back_its_chat_until_a_receipt_comes(
 
     assert (unknown.state, unknown.whatsapp_id, unknown.attempts) == (State.UNKNOWN, "w1", 1)
     assert [message.id for message in await store.unknowns()] == [first.id]
-    assert await store.claim(worker="worker", now=clock.now()) is None
+    assert not await store.claim(worker="worker", now=clock.now())
     assert await store.next_due() is None
 
     await store.receive(["w1"], state=State.DELIVERED, at=clock.now(), now=clock.now())
@@ -160,7 +160,7 @@ async def test_a_late_receipt_of_an_earlier_attempt_wins_over_the_attempt_under_
 
     message = await settle(store, again, how, now=clock.now())
     assert message.state is State.DELIVERED
-    assert await store.claim(worker="worker", now=clock.now()) is None
+    assert not await store.claim(worker="worker", now=clock.now())
 
 
 async def test_a_late_receipt_keeps_a_message_from_being_sent_again(
@@ -173,4 +173,4 @@ async def test_a_late_receipt_keeps_a_message_from_being_sent_again(
 
     (moved,) = await store.receive(["w1"], state=State.READ, at=clock.now(), now=clock.now())
     assert (moved.before, moved.message.state) == (State.QUEUED, State.READ)
-    assert await store.claim(worker="worker", now=clock.now()) is None
+    assert not await store.claim(worker="worker", now=clock.now())

@@ -120,8 +120,7 @@ async def test_what_a_person_wants_wakes_the_dispatcher(
 
 async def test_only_a_held_message_is_released(outbox: Outbox, store: QueueStore, clock: FakeClock) -> None:
     (kept,) = await outbox.enqueue([to(ANN)])
-    claim = await store.claim(worker="w", now=clock.now())
-    assert claim is not None
+    (claim,) = await store.claim(worker="w", now=clock.now())
     await store.fail(claim, result=SendResult.PERMANENT, error="no", retry_at=None, now=clock.now())
 
     message = await outbox.release(kept.message.id)
@@ -134,8 +133,7 @@ async def test_all_dead_messages_are_queued_again(
 ) -> None:
     await outbox.enqueue([to(ANN), to(BEN)])
     for _ in range(2):
-        claim = await store.claim(worker="w", now=clock.now())
-        assert claim is not None
+        (claim,) = await store.claim(worker="w", now=clock.now())
         await store.fail(claim, result=SendResult.PERMANENT, error="no", retry_at=None, now=clock.now())
     woken.clear()
 

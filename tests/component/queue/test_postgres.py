@@ -29,7 +29,7 @@ from service.queue.postgres_listener import POLL_S
 from service.queue.postgres_migrations import migrate, migrations
 from tests.clock import FakeClock
 from tests.component.postgres import Postgres
-from tests.component.queue.support import DEADLINE_S, WORKER, claimed, keep, to, until
+from tests.component.queue.support import DEADLINE_S, WORKER, claimed, claimed_or_none, keep, to, until
 from tests.people import ANN, BEN, CLEO
 from tests.unit.queue.messages import text_of
 
@@ -81,8 +81,7 @@ async def test_processes_never_claim_the_same_message_and_each_chat_goes_out_in_
 
     async def work(store: PostgresStore, worker: str) -> None:
         while store.counts()[State.QUEUED]:
-            claim = await store.claim(worker=worker, now=clock.now())
-            if claim is not None:
+            for claim in await store.claim(worker=worker, now=clock.now()):
                 taken.append((claim.message.chat, claim.message.seq, worker))
                 await store.complete(claim, whatsapp_id=f"w{claim.token}", now=clock.now())
 
@@ -110,7 +109,7 @@ async def test_a_process_that_stopped_in_the_middle_of_a_claim_holds_back_only_t
             "SELECT FROM beacon_lane WHERE account = $1 AND chat LIKE $2 FOR UPDATE", account, f"{ANN}%"
         )
         assert (await claimed(store, now=clock.now())).message.id == other.id
-        assert await store.claim(worker="worker", now=clock.now()) is None
+        assert not await store.claim(worker="worker", now=clock.now())
     assert (await claimed(store, now=clock.now())).message.chat.startswith(ANN)
 
 
@@ -183,7 +182,9 @@ async def test_claims_made_together_are_those_that_one_after_the_other_would_get
         now=clock.now(),
     )
     clock.advance(2)
-    claims = await asyncio.gather(*(store.claim(worker="w", now=clock.now(), fair=i == 5) for i in range(8)))
+    claims = await asyncio.gather(
+        *(claimed_or_none(store, worker="w", now=clock.now(), fair=i == 5) for i in range(8))
+    )
     assert [claim and text_of(claim.message) for claim in claims] == [
         "ann 0", "ben 0", "ben 1", "ann 1", "cleo", "ann 2", None, None,
     ]  # fmt: skip
@@ -215,8 +216,10 @@ async def test_many_claims_together_are_given_as_one_by_one_whatever_waits(
     for claims in (3, 1, 8, 2, 30):
         clock.advance(1)
         now, fair = clock.now(), rng.random() < 0.3
-        ours = await asyncio.gather(*(together.claim(worker="w", now=now, fair=fair) for _ in range(claims)))
-        theirs = [await one_by_one.claim(worker="w", now=now, fair=fair) for _ in range(claims)]
+        ours = await asyncio.gather(
+            *(claimed_or_none(together, worker="w", now=now, fair=fair) for _ in range(claims))
+        )
+        theirs = [await claimed_or_none(one_by_one, worker="w", now=now, fair=fair) for _ in range(claims)]
         sending += [(one, two) for one, two in zip(ours, theirs, strict=True) if one and two]
         text = {one.token: text_of(one.message) for one, _ in sending}
         text_there = {two.token: text_of(two.message) for _, two in sending}
@@ -239,16 +242,16 @@ async def test_a_claim_made_with_one_of_a_later_time_gets_nothing_that_is_due_in
         early, late = await asyncio.gather(
             store.claim(worker=WORKER, now=now + 5), store.claim(worker=WORKER, now=now + 10)
         )
-    assert early is None
-    assert late is not None
+    assert not early
+    assert late
 
 
 async def test_nothing_is_claimed_while_the_clock_is_set_back(processes: Processes, clock: FakeClock) -> None:
     store = await processes.start()
     await keep(store, to(ANN), to(BEN), now=clock.now())
     async with asyncio.timeout(DEADLINE_S):
-        assert await store.claim(worker=WORKER, now=clock.now() - 1) is None
-    assert await store.claim(worker=WORKER, now=clock.now()) is not None
+        assert not await store.claim(worker=WORKER, now=clock.now() - 1)
+    assert await store.claim(worker=WORKER, now=clock.now())
 
 
 async def test_the_first_message_of_a_chat_is_claimed_though_it_came_with_claims_that_found_nothing(
@@ -262,8 +265,7 @@ async def test_the_first_message_of_a_chat_is_claimed_though_it_came_with_claims
         _, with_it, kept = await asyncio.gather(
             alone, store.claim(worker=WORKER, now=now), store.enqueue([to(ANN)], now=now)
         )
-        claim = with_it or await store.claim(worker=WORKER, now=now)
-        assert claim is not None
+        (claim,) = with_it or await store.claim(worker=WORKER, now=now)
         assert claim.message.id == kept[0].message.id
         await store.complete(claim, whatsapp_id=f"3EB0{claim.token}", now=now)
 

@@ -17,7 +17,7 @@ from service.queue.postgres_listener import AGAIN_S, POLL_S
 from tests.clock import FakeClock
 from tests.component.postgres import Postgres
 from tests.component.queue.cutter import Cut, Cutter, cutter
-from tests.component.queue.support import claimed, keep, to, until, value
+from tests.component.queue.support import claimed, claimed_or_none, keep, to, until, value
 from tests.people import ANN, BEN
 
 BRIEF_S = 2.0
@@ -146,11 +146,11 @@ async def _once_it_answers(store: PostgresStore) -> str:
     async with asyncio.timeout(60.0):
         while True:
             try:
-                claim = await store.claim(worker="w", now=1.0)
+                claims = await store.claim(worker="w", now=1.0)
             except StoreUnavailable:
                 continue
-            if claim is not None:
-                return claim.message.id
+            if claims:
+                return claims[0].message.id
 
 
 @pytest.mark.parametrize("cut", Cut, ids=lambda cut: cut.name.lower())
@@ -205,7 +205,7 @@ async def test_what_had_to_be_refused_in_doubt_is_made_true_afterwards(place: Pl
     with pytest.raises(ClaimLost):
         await store.complete(claim, whatsapp_id="w", now=2.0)
     assert {state: n for state, n in store.counts().items() if n} == {State.SENT: 1}, "ANN's was refused"
-    assert await store.claim(worker="w", now=2.0) is None
+    assert not await store.claim(worker="w", now=2.0)
 
 
 async def test_messages_stream_through_a_server_that_is_killed_again_and_again(place: Place) -> None:
@@ -226,7 +226,7 @@ async def test_messages_stream_through_a_server_that_is_killed_again_and_again(p
     async def send() -> None:
         while not accepting.done() or len(sent) < len(accepted):
             try:
-                claim = await store.claim(worker="w", now=1.0)
+                claim = await claimed_or_none(store, worker="w", now=1.0)
             except StoreUnavailable:
                 continue
             while claim is not None:

@@ -232,7 +232,7 @@ def test_a_claim_reads_heads_in_the_order_of_their_index(
         transaction = Transaction(connection, "default")
         transaction.enqueue([to(ANN)], now=1.0)
         connection.set_trace_callback(asked.append)
-        transaction.claim(worker="w", now=1.0, fair=fair)
+        transaction.claim(worker="w", now=1.0, limit=1, fair=fair)
         connection.set_trace_callback(None)
         (heads,) = [statement for statement in asked if "turn = 'ready' AND NOT EXISTS" in statement]
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {heads}")]
@@ -249,11 +249,7 @@ def _live_a_life(queue: Transaction) -> None:
     )  # fmt: skip
     queue.files.keep("f", b"bytes", now=1.0)
     queue.enqueue([to(ANN, idempotency_key="k")], now=1.0)
-    claims = []
-    for _ in range(6):
-        claim, _ = queue.claim(worker="w", now=2.0)
-        assert claim is not None
-        claims.append(claim)
+    claims, _ = queue.claim(worker="w", now=2.0, limit=6, fair=False)
     queue.receive(["w1"], state=State.DELIVERED, at=2.0, now=2.0)
     queue.complete(claims[0], whatsapp_id="w1", now=2.0)
     queue.fail(claims[1], result=SendResult.RETRYABLE, error="e", retry_at=9.0, now=2.0)
@@ -269,7 +265,7 @@ def _live_a_life(queue: Transaction) -> None:
     queue.next_due()
     _step_in(queue)
     queue.expire(now=5.0)
-    queue.claim(worker="w", now=5.0, fair=True)
+    queue.claim(worker="w", now=5.0, limit=1, fair=True)
     queue.write_tally(queue.moves)
     queue.tallies()
     queue.oldest_queued_at()

@@ -149,17 +149,27 @@ class Machine(RuleBasedStateMachine):
 
     # --- workers ----------------------------------------------------------------------------------
 
-    @rule(target=claims, worker=some_worker, fair=st.sampled_from([False, False, True]))
-    def claim(self, worker: str, *, fair: bool) -> tuple[Claim, Entry] | MultipleResults[tuple[Claim, Entry]]:
-        expected = self.naive.claim(worker, fair=fair)
-        claim = self.do(self.store.claim(worker=worker, now=self.now, fair=fair))
-        assert (claim and (claim.message.id, claim.behind)) == (expected and (expected[0].id, expected[1]))
-        if claim is None or expected is None:
-            return multiple()
-        entry = expected[0]
-        self.naive.move(entry, State.SENDING)
-        entry.token, entry.worker = claim.token, worker
-        return (claim, entry)
+    @rule(
+        target=claims,
+        worker=some_worker,
+        limit=st.sampled_from([1, 1, 2, 5]),
+        fair=st.sampled_from([False, False, True]),
+    )
+    def claim(self, worker: str, limit: int, *, fair: bool) -> MultipleResults[tuple[Claim, Entry]]:
+        taken = self.do(self.store.claim(worker=worker, now=self.now, limit=limit, fair=fair))
+        assert len(taken) <= limit
+        held: list[tuple[Claim, Entry]] = []
+        for claim in taken:
+            expected = self.naive.claim(worker, fair=fair)
+            assert expected is not None, "nobody may have it now"
+            entry, behind = expected
+            assert (claim.message.id, claim.behind) == (entry.id, behind)
+            self.naive.move(entry, State.SENDING)
+            entry.token, entry.worker = claim.token, worker
+            held.append((claim, entry))
+        if len(taken) < limit:
+            assert self.naive.claim(worker, fair=fair) is None, "there was more"
+        return multiple(*held)
 
     @rule(held=consumes(claims), how=st.sampled_from(SETTLINGS), wait_s=st.sampled_from([0.0, 2.0, 50.0]))
     def settle(self, held: tuple[Claim, Entry], how: str, wait_s: float) -> None:

@@ -31,8 +31,7 @@ async def main(path: Path) -> None:
 
     async def claim() -> None:
         while True:
-            claim = await store.claim(worker="killed", now=clock.now())
-            if claim is not None:
+            for claim in await store.claim(worker="killed", now=clock.now()):
                 print("claimed", claim.message.id, flush=True)  # noqa: T201
                 await store.complete(claim, whatsapp_id=claim.message.id, now=clock.now())
 

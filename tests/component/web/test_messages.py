@@ -112,8 +112,7 @@ async def test_a_message_that_may_go_out_tomorrow_does_not_expire_before(beacon:
 
 async def test_asking_for_a_message_tells_its_state_and_not_its_text(beacon: Beacon) -> None:
     accepted = await beacon.post(to=ANN, text="a secret")
-    claim = await beacon.store.claim(worker="test", now=beacon.clock.now())
-    assert claim is not None
+    (claim,) = await beacon.store.claim(worker="test", now=beacon.clock.now())
     beacon.clock.advance(2)
     await beacon.store.complete(claim, whatsapp_id="3EB0AA", now=beacon.clock.now())
 

@@ -32,14 +32,13 @@ async def post(beacon: Beacon, to: str = ANN, **more: object) -> str:
 
 async def sending(beacon: Beacon) -> None:
     """The next message is with WhatsApp."""
-    assert await beacon.store.claim(worker="test", now=beacon.clock.now()) is not None
+    assert await beacon.store.claim(worker="test", now=beacon.clock.now())
 
 
 async def dead(beacon: Beacon, to: str = ANN) -> str:
     """The id of a message that was given up."""
     message_id = await post(beacon, to)
-    claim = await beacon.store.claim(worker="test", now=beacon.clock.now())
-    assert claim is not None
+    (claim,) = await beacon.store.claim(worker="test", now=beacon.clock.now())
     await beacon.store.fail(
         claim, result=SendResult.PERMANENT, error="refused", retry_at=None, now=beacon.clock.now()
     )
@@ -117,9 +116,9 @@ async def test_a_message_can_be_held_and_released(beacon: Beacon) -> None:
     message_id = await post(beacon)
 
     assert (await ask(beacon, "POST", f"/{message_id}/hold"))["state"] == "held"
-    assert await beacon.store.claim(worker="test", now=beacon.clock.now()) is None
+    assert not await beacon.store.claim(worker="test", now=beacon.clock.now())
     assert (await ask(beacon, "POST", f"/{message_id}/release"))["state"] == "queued"
-    assert await beacon.store.claim(worker="test", now=beacon.clock.now()) is not None
+    assert await beacon.store.claim(worker="test", now=beacon.clock.now())
 
 
 async def test_a_dead_message_can_be_tried_again(beacon: Beacon) -> None:
