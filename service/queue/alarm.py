@@ -26,11 +26,13 @@ class Alarm:
         self._rung.clear()
 
     async def _wait(self, seconds: float) -> None:
-        rung = asyncio.create_task(self._rung.wait())
-        slept = asyncio.create_task(self._clock.sleep(seconds))
+        sleeping = asyncio.create_task(self._clock.sleep(seconds))
+        sleeping.add_done_callback(self._slept)
         try:
-            await asyncio.wait({rung, slept}, return_when=asyncio.FIRST_COMPLETED)
+            await self._rung.wait()
         finally:
-            rung.cancel()
-            slept.cancel()
-            await asyncio.gather(rung, slept, return_exceptions=True)
+            sleeping.cancel()
+
+    def _slept(self, sleeping: asyncio.Task[None]) -> None:
+        if not sleeping.cancelled():
+            self._rung.set()

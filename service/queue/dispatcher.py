@@ -2,12 +2,12 @@
 
 The engine sends one message at a time. Behind the one in flight a few more are kept at hand, so that
 neither the commit of a claim nor that of a completion costs the engine time. When half of them are gone
-the next are claimed together, in the commit that keeps the completions.
+the next are claimed together, in the commit that keeps the completions. Each has one task, from its claim
+until what came of it is kept.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from contextvars import Context
+from collections.abc import Awaitable, Callable
 from random import Random
 from secrets import token_hex
 from typing import Final
@@ -24,7 +24,7 @@ from service.queue.delivery import Delivery, SendFunction
 from service.queue.files import OutgoingFiles
 from service.queue.flights import Flight, Flights
 from service.queue.metrics import QueueMetrics
-from service.queue.model import Moves, SendResult, State
+from service.queue.model import Claim, Moves, SendResult, State
 from service.queue.outcome import Outcome
 from service.queue.pace.contract import Pacer
 from service.queue.pause import Pause
@@ -43,8 +43,9 @@ AT_HAND: Final = 10
 hand the engine was without any for a sixth of the time, with 10 for a twentieth; 16 were no better."""
 
 FAIR_EVERY: Final = 8
-"""Every so many claims one takes the earliest accepted message whatever its priority. So a message with n
-earlier ones waits for at most 8 n of the account's claims, and as many for each of their further attempts."""
+"""One of so many claims takes the earliest accepted message whatever its priority. So a message with n
+earlier ones waits for at most 8 n of the account's claims and those at hand, and as many for each of their
+further attempts."""
 
 TICK_S: Final = 1.0
 """How often unknown outcomes and expiry are looked at."""
@@ -154,10 +155,8 @@ class Dispatcher:
         self._stopping = False
         self._ended = asyncio.Event()
         self._ended.set()
-        self._claiming = 0
-        self._claims = 0
+        self._fair_claims_owed = 0.0
         self._deliveries: set[asyncio.Task[None]] = set()
-        self._group: asyncio.TaskGroup | None = None
         self.heartbeat_at = clock.monotonic()
         """clock.monotonic() of the last sign of life; the store or WhatsApp being away does not stop it."""
 
@@ -205,7 +204,6 @@ class Dispatcher:
         unsubscribe = self._store.subscribe(self._moved)
         try:
             async with asyncio.TaskGroup() as group:
-                self._group = group
                 background = [
                     group.create_task(self._beat(), name="dispatcher-heartbeat"),
                     group.create_task(self._receipts.run(), name="dispatcher-receipts"),
@@ -214,8 +212,9 @@ class Dispatcher:
                 await self._clear_files()
                 while not self._stopping:
                     await self._prepare()
-                    while await self._claim_next():
-                        pass
+                    while claims := await self._claim():
+                        for claim in claims:
+                            self._start(group, claim)
                     await self._alarm.wait(await self._idle_s())
                 while self._deliveries:
                     await asyncio.wait(self._deliveries)
@@ -224,7 +223,6 @@ class Dispatcher:
                     task.cancel()
         finally:
             unsubscribe()
-            self._group = None
             self._ended.set()
 
     def _moved(self, moves: Moves) -> None:
@@ -269,37 +267,35 @@ class Dispatcher:
             and self._named
             and self._rescued
             and not self._stopping
-            and self._flights.at_hand + self._claiming < self._most_at_hand
+            and self._flights.at_hand < self._most_at_hand
             and not self._pause.remaining_s
             and not self._pacer.ready_in_s()
         )
 
-    async def _claim_next(self) -> bool:
-        """Claim one message and start delivering it; whether there was one."""
+    async def _claim(self) -> list[Claim]:
+        """As many as may be at hand now, and as the pacing has room for."""
         if not self._may_claim():
-            return False
-        self._claims += 1
-        fair = self._claims % FAIR_EVERY == 0
-        self._claiming += 1
+            return []
+        limit = max(1, min(self._most_at_hand - self._flights.at_hand, self._pacer.room()))
+        fair = self._fair_claims_owed >= 1.0
+        if fair:
+            limit = min(limit, int(self._fair_claims_owed))
         try:
-            claims = await self._store.claim(worker=self._worker, now=self._clock.now(), fair=fair)
+            claims = await self._store.claim(
+                worker=self._worker, now=self._clock.now(), limit=limit, fair=fair
+            )
         except StoreUnavailable as error:
             log.error("queue.store_failed", operation="claim", error=str(error))  # noqa: TRY400
             self._pause.begin()
             self._alarm.ring()
-            return False
-        finally:
-            self._claiming -= 1
-        for claim in claims:
-            self._start(self._deliver(self._flights.begin(claim)))
-        return bool(claims)
+            return []
+        self._fair_claims_owed += -len(claims) if fair else len(claims) / (FAIR_EVERY - 1)
+        return claims
 
-    def _start(self, work: Coroutine[object, object, None]) -> None:
-        assert self._group is not None
-        # a context of its own: the next message's span must not become a child of this one's
-        task = self._group.create_task(work, context=Context())
-        self._deliveries.add(task)
-        task.add_done_callback(self._deliveries.discard)
+    def _start(self, group: asyncio.TaskGroup, claim: Claim) -> None:
+        delivery = group.create_task(self._deliver(self._flights.begin(claim)))
+        self._deliveries.add(delivery)
+        delivery.add_done_callback(self._deliveries.discard)
 
     async def _idle_s(self) -> float | None:
         """How long the loop may rest: until something is due or may be sent; None: until it is woken."""
@@ -327,28 +323,14 @@ class Dispatcher:
             outcome = await self._delivery.attempt(flight)
             took_s = self._clock.monotonic() - started
             await self._flights.end(flight, outcome)
-            assert self._group is not None
-            # they begin in the same turn of the event loop, so that they share a commit
-            settled = self._group.create_task(self._settlement.settle(flight.claim, outcome))
-            for _ in range(self._to_claim()):
-                self._start(self._claim_or_wake())
-            result = await settled
+            if 2 * self._flights.at_hand <= self._most_at_hand and self._store.counts()[State.QUEUED]:
+                self._alarm.ring()
+            result = await self._settlement.settle(flight.claim, outcome)
             self._flights.settle(flight)
             if isinstance(outcome, Outcome) and result is not None:
                 self._metrics.attempted(result, outcome.rule, took_s=took_s)
                 if result is not SendResult.SENT:
                     failed(span, outcome.rule.name)
-
-    def _to_claim(self) -> int:
-        """How many to claim now that one has ended: none until half of those at hand have."""
-        free = self._most_at_hand - self._flights.at_hand - self._claiming
-        if 2 * free < self._most_at_hand:
-            return 0
-        return max(1, min(free, self._store.counts()[State.QUEUED]))
-
-    async def _claim_or_wake(self) -> None:
-        if not await self._claim_next():
-            self._alarm.ring()
 
     # --- beside the loop --------------------------------------------------------------------------
 

@@ -23,6 +23,10 @@ class TokenBucket:
         """Tokens in it."""
         return min(self._burst, self._tokens + (at - self._at) * self._rate_per_s)
 
+    def ready(self, at: float) -> int:
+        """How many may be taken now."""
+        return int(self.level(at) + ALMOST)
+
     def ready_in_s(self, at: float) -> float:
         """Seconds until one may be taken; 0: now."""
         missing = 1.0 - self.level(at)

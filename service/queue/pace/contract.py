@@ -1,5 +1,6 @@
 """What the dispatcher asks of whoever says how fast messages may go out, and what that asks of the store."""
 
+import sys
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -29,6 +30,9 @@ class Pacer(Protocol):
 
     def ready_in_s(self) -> float:
         """Seconds after which to ask again whether the account may send anything at all; 0: now."""
+
+    def room(self) -> int:
+        """For how many messages at once the account's rate has room now."""
 
     async def not_before(self, message: Message) -> float | None:
         """When to ask again for this claimed message, Unix seconds; None: it may go out now, at once.
@@ -66,6 +70,9 @@ class Unpaced:
 
     def ready_in_s(self) -> float:
         return 0.0
+
+    def room(self) -> int:
+        return sys.maxsize
 
     async def not_before(self, message: Message) -> float | None:  # noqa: ARG002
         return None

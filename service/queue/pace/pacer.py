@@ -113,6 +113,9 @@ class Paced:
             self._held.note(now, now + rate_s)
         return min(max(self._quiet_for_s(now), rate_s), LOOK_AGAIN_S)
 
+    def room(self) -> int:
+        return self._bucket.ready(self._clock.monotonic())
+
     async def not_before(self, message: Message) -> float | None:
         self._take_back(message)
         known = None
