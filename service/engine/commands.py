@@ -29,6 +29,7 @@ class Commands:
         self._clock = clock
         self._last_id = 0
         self._pending: dict[int, _Pending] = {}
+        self._unwritten: list[bytes] = []
         self._send_turn_at = 0.0
 
     async def ask(
@@ -49,7 +50,7 @@ class Commands:
         began = self._clock.monotonic()
         pending = _Pending(kind, asyncio.get_running_loop().create_future(), began, deadline_s)
         self._pending[command.id] = pending
-        self._write(data)  # not drained: few commands are at hand, and a hung engine must not hold us
+        self._put(data)
         result = CommandResult.GONE
         try:
             reply = await pending.answer
@@ -62,6 +63,18 @@ class Commands:
             took_s = self._clock.monotonic() - began
             self._metrics.command_seconds[kind].observe(took_s, exemplar_of(traceparent))
         return reply
+
+    def _put(self, data: bytes) -> None:
+        """Write it with the other commands of this turn of the event loop: each write wakes the engine, and
+        that takes as long as the rest of a command."""
+        if not self._unwritten:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unwritten.append(data)
+
+    def _flush(self) -> None:
+        # not drained: few commands are at hand, and a hung engine must not hold us
+        self._write(b"".join(self._unwritten))
+        self._unwritten.clear()
 
     def resolve(self, reply: AnyReply) -> None:
         """Hand a reply to whoever waits for it. Raises FrameError for one that nobody asked for."""

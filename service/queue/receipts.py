@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import groupby
 from typing import Final
 
 import structlog
@@ -105,8 +106,12 @@ class Receipts:
             while len(taken) < TOGETHER and not self._buffer.empty():
                 taken.append(self._buffer.get_nowait())
             async with asyncio.TaskGroup() as together:
-                for receipt, state in taken:
-                    together.create_task(self._settle(receipt, state))
+                for (state, at), alike in groupby(taken, key=_says):
+                    receipts = [receipt for receipt, _ in alike]
+                    if state is None:
+                        together.create_task(self._send_again(receipts))
+                    else:
+                        together.create_task(self._settle(receipts, state, at=at))
             for _ in taken:
                 self._buffer.task_done()
 
@@ -114,32 +119,34 @@ class Receipts:
         """Return once every receipt taken so far has been handed over."""
         await self._buffer.join()
 
-    async def _settle(self, receipt: Receipt, state: State | None) -> None:
+    async def _settle(self, receipts: Sequence[Receipt], state: State, *, at: float) -> None:
+        """Receipts that say the same at the same time, in one step of the store."""
         start_ns = time.time_ns()
-        if state is None:
-            await self._send_again(receipt, start_ns)
-            return
+        whatsapp_ids = [whatsapp_id for receipt in receipts for whatsapp_id in receipt.message_ids]
         moved = await self._persistence.done(
             "receive",
-            lambda: self._store.receive(
-                receipt.message_ids, state=state, at=receipt.timestamp, now=self._clock.now()
-            ),
+            lambda: self._store.receive(whatsapp_ids, state=state, at=at, now=self._clock.now()),
         )
-        if moved:
-            with self._settling(receipt, [receipted.message for receipted in moved], start_ns):
-                for receipted in moved:
-                    self._tell(receipted)
+        by_id = {receipted.message.whatsapp_id: receipted for receipted in moved or ()}
+        for receipt in receipts:
+            news = [by_id.pop(whatsapp_id) for whatsapp_id in receipt.message_ids if whatsapp_id in by_id]
+            if news:
+                with self._settling(receipt, [receipted.message for receipted in news], start_ns):
+                    for receipted in news:
+                        self._tell(receipted)
 
-    async def _send_again(self, receipt: Receipt, start_ns: int) -> None:
-        for whatsapp_id in receipt.message_ids:
-            message = await self._persistence.done(
-                "resend", partial(self._store.resend, whatsapp_id, now=self._clock.now())
-            )
-            if message is not None:
-                with self._settling(receipt, [message], start_ns):
-                    chat = self._pseudonyms.chat(message.chat)
-                    state = message.state.value
-                    log.warning("message.asked_again", message=message.id, chat=chat, state=state)
+    async def _send_again(self, receipts: Sequence[Receipt]) -> None:
+        for receipt in receipts:
+            start_ns = time.time_ns()
+            for whatsapp_id in receipt.message_ids:
+                message = await self._persistence.done(
+                    "resend", partial(self._store.resend, whatsapp_id, now=self._clock.now())
+                )
+                if message is not None:
+                    with self._settling(receipt, [message], start_ns):
+                        chat = self._pseudonyms.chat(message.chat)
+                        state = message.state.value
+                        log.warning("message.asked_again", message=message.id, chat=chat, state=state)
 
     def _settling(
         self, receipt: Receipt, messages: Sequence[Message], start_ns: int
@@ -158,6 +165,11 @@ class Receipts:
             f"message.{message.state.value}", message=message.id, chat=self._pseudonyms.chat(message.chat)
         )
         self._on_moved(receipted)
+
+
+def _says(taken: tuple[Receipt, State | None]) -> tuple[State | None, float]:
+    receipt, state = taken
+    return state, receipt.timestamp
 
 
 def delivery_s(accepted_at: float, delivered_at: float | None, now: float) -> float:
