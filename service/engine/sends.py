@@ -6,12 +6,13 @@ while another one is under way, so that whatsmeow never waits for us.
 
 import asyncio
 import logging
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Final, Protocol, TypeAlias
 
 from service.engine.content import AnyContent
@@ -58,7 +59,8 @@ class Sends:
         self._client = client
         self._tell = tell
         self._fail = fail
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="send")
+        self._loop = asyncio.get_running_loop()
+        self._prepared: SimpleQueue[tuple[Send, Any] | None] = SimpleQueue()
         self._accepted: asyncio.Queue[Send] = asyncio.Queue()
         self._ready = asyncio.Semaphore(READY)
         self._idle = asyncio.Event()
@@ -78,7 +80,7 @@ class Sends:
 
     async def run(self) -> None:
         """Make ready what was accepted, in that order, for ever."""
-        loop = asyncio.get_running_loop()
+        threading.Thread(target=self._hand_over_all, name="send", daemon=True).start()
         while True:
             command = await self._accepted.get()
             await self._ready.acquire()
@@ -86,8 +88,7 @@ class Sends:
             if isinstance(prepared, Refused):
                 self._over(command, prepared)
             else:
-                handed_over = loop.run_in_executor(self._thread, self._hand_over, command, prepared)
-                handed_over.add_done_callback(partial(self._handed_over, command))
+                self._prepared.put((command, prepared))
 
     async def stop(self) -> None:
         """Hand over nothing more; return when what is in flight has ended."""
@@ -96,7 +97,8 @@ class Sends:
 
     def close(self) -> None:
         """Let the thread end, when whatsmeow lets go of it."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._stopping = True
+        self._prepared.put(None)
 
     async def _prepare(self, command: Send) -> Any:
         if (refused := self._no_way(command)) is not None:
@@ -113,6 +115,18 @@ class Sends:
         if not self._client.connected:
             return _refused(command, Refusal.NOT_CONNECTED, "not connected")
         return None
+
+    def _hand_over_all(self) -> None:
+        """The thread."""
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            while (item := self._prepared.get()) is not None:
+                command, prepared = item
+                try:
+                    outcome = self._hand_over(command, prepared)
+                except BaseException as error:  # noqa: BLE001 - it ends the engine
+                    self._loop.call_soon_threadsafe(self._fail, error)
+                else:
+                    self._loop.call_soon_threadsafe(self._handed_over, command, outcome)
 
     def _hand_over(self, command: Send, prepared: Any) -> Outcome:
         """On the thread, where it is known how the send before ended."""
@@ -137,13 +151,7 @@ class Sends:
         log.warning("a message was not sent, after %.3f s", after_s, extra=span)
         return _refused(command, Refusal.FAILED, error.text)
 
-    def _handed_over(self, command: Send, handed_over: asyncio.Future[Outcome]) -> None:
-        if handed_over.cancelled():
-            return
-        if (error := handed_over.exception()) is not None:
-            self._fail(error)
-            return
-        outcome = handed_over.result()
+    def _handed_over(self, command: Send, outcome: Outcome) -> None:
         if isinstance(outcome, Sent):
             self._client.sent(outcome.message_id)
         elif outcome.refusal is Refusal.FAILED:
