@@ -37,7 +37,7 @@ SECTIONS: dict[str, Section] = {
         folder, places, deep=given.deep, rounds=2 * given.rounds + 1
     ),
     "cost": lambda folder, _, given: cost.measure(
-        folder, sends=4 * given.sends, rounds=given.rounds, day=given.day
+        folder, sends=16 * given.sends, rounds=given.rounds, day=given.day
     ),
     "backup": lambda folder, places, given: backup.measure(
         folder, places, size_mb=given.session_mb, rounds=given.rounds

@@ -1,4 +1,4 @@
-"""Everything that watches a service, in a process of its own: an OTLP receiver, and a scraper each second.
+"""Everything that watches a service, in a process of its own: an OTLP receiver, and a scraper.
 
 Prints `PORT n` of the receiver, then reads lines: `SCRAPE URL` begins to scrape that service, `REST` ends it.
 """
@@ -10,7 +10,7 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
-EVERY_S: Final = 1.0
+EVERY_S: Final = 5.0
 HEADERS: Final = {
     "Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
     "Accept-Encoding": "gzip",

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from service.engine.commands import Commands
 from service.engine.content import Text
 from service.engine.metrics import CommandKind, EngineMetrics
-from service.engine.protocol import Done, Logout, Refusal, Refused, Send
+from service.engine.protocol import Done, Logout, Refusal, Refused, Send, encode
 from service.errors import EngineGone, EngineTimeout, FrameError
 from tests.clock import FakeClock
 
@@ -61,6 +61,23 @@ async def test_answers_find_their_commands_in_any_order() -> None:
     assert await first == Refused(id=1, refusal=Refusal.FAILED, text="no")
     assert await second == Done(id=2)
     assert (desk.counted("logout", "ok"), desk.counted("logout", "failed")) == (1, 1)
+
+
+async def test_commands_given_in_one_turn_leave_in_one_write_in_their_order() -> None:
+    desk = Desk()
+    asked = [
+        asyncio.create_task(desk.commands.ask(CommandKind.LOGOUT, lambda i: Logout(id=i), deadline_s=30.0))
+        for _ in range(3)
+    ]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert desk.written == [b"".join(encode(Logout(id=i)) for i in (1, 2, 3))]
+
+    await desk.logout()
+    await asyncio.sleep(0)
+    assert desk.written[1:] == [encode(Logout(id=4))]
+    for task in asked:
+        task.cancel()
 
 
 async def test_an_answer_that_nobody_waits_for_is_an_error() -> None:

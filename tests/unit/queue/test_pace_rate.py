@@ -54,10 +54,22 @@ def test_it_is_ready_when_it_said_it_would_be(rate: float, burst: int, taken: in
         bucket.take(at)
 
 
+@given(rate=st.floats(0.01, 50), burst=st.integers(1, 20), rests_s=st.floats(0, 3000))
+def test_as_many_are_ready_as_can_be_taken(rate: float, burst: int, rests_s: float) -> None:
+    bucket = TokenBucket(rate_per_s=rate, burst=burst, at=0.0)
+    ready = bucket.ready(rests_s)
+    for _ in range(ready):
+        bucket.take(rests_s)
+    assert bucket.ready(rests_s) == 0
+    assert bucket.ready_in_s(rests_s) > 0
+
+
 async def test_after_a_quiet_while_a_burst_goes_out_at_once_and_then_one_at_a_time() -> None:
     account = Account(SLOW, rests_s=0)
     account.clock.advance(3600)
+    assert account.pacer.room() == 3
     assert [await account.try_to_send(stranger(one)) for one in range(3)] == [None] * 3
+    assert account.pacer.room() == 0
     assert account.pacer.ready_in_s() == pytest.approx(3)
     account.clock.advance(3)
     assert account.pacer.ready_in_s() == 0

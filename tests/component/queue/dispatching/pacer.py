@@ -1,5 +1,7 @@
 """A pacer that says what a test wants it to say, and remembers what it was told."""
 
+import sys
+
 from service.errors import StoreUnavailable
 from service.queue.model import Message
 from service.queue.pace.contract import Unpaced
@@ -10,6 +12,7 @@ class ScriptedPacer(Unpaced):
 
     def __init__(self) -> None:
         self.closed_s = 0.0
+        self.leaves_room_for = sys.maxsize
         self.store_is_away = False
         self.until: dict[str, float] = {}
         self.opened = 0
@@ -21,6 +24,9 @@ class ScriptedPacer(Unpaced):
 
     def ready_in_s(self) -> float:
         return self.closed_s
+
+    def room(self) -> int:
+        return self.leaves_room_for
 
     async def not_before(self, message: Message) -> float | None:
         if self.store_is_away:

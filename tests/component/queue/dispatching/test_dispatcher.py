@@ -1,13 +1,16 @@
 """The dispatcher: who goes out when, and what becomes of each answer."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from service.engine.protocol import ReceiptKind, Refusal
 from service.errors import EngineGone, EngineTimeout, StoreFull, StoreUnavailable
 from service.queue.dispatcher import AT_HAND
-from service.queue.model import OnUnknown, SendResult, State
+from service.queue.model import OnUnknown, Receipted, SendResult, State
 from service.queue.settlement import ENGINE_END_S
 from service.queue.store import QueueStore
 from service.queue.unknowns import worker_name
@@ -356,6 +359,34 @@ async def test_receipts_move_messages_and_time_their_delivery(queue: Queue) -> N
     assert {
         kind: queue.value("receipts_total", kind=kind) for kind in ("retry", "sender", "delivered", "read")
     } == {"retry": 1, "sender": 1, "delivered": 1, "read": 2}
+
+
+async def test_receipts_that_say_the_same_are_kept_together_and_traced_apart(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.engine.acknowledges = True
+    queue.dispatcher.connected()
+    kept = await queue.post(*(to(phone) for phone in (ANN, BEN, CLEO)))
+    await queue.counts(sent=3)
+    sent = [await queue.store.get(message.id) for message in kept]
+    ids = [message.whatsapp_id for message in sent if message is not None and message.whatsapp_id]
+    asked: list[Sequence[str]] = []
+    receive = queue.store.receive
+
+    async def watched(whatsapp_ids: Sequence[str], **rest: Any) -> list[Receipted]:
+        asked.append(whatsapp_ids)
+        return await receive(whatsapp_ids, **rest)
+
+    monkeypatch.setattr(queue.store, "receive", watched)
+    for whatsapp_id in ids:
+        queue.receipt([whatsapp_id])
+    queue.receipt(ids[:1], ReceiptKind.READ)
+    await queue.counts(delivered=2, read=1)
+    assert asked == [ids, ids[:1]]
+    settled = [span for span in queue.spans.get_finished_spans() if span.name == "settle outbox"]
+    assert Counter(dict(span.attributes or {})["messaging.message.id"] for span in settled) == Counter(
+        [*(message.id for message in kept), kept[0].id]
+    )
 
 
 async def test_a_receipt_that_overtakes_the_answer_counts_once(queue: Queue) -> None:

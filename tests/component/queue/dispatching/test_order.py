@@ -1,8 +1,10 @@
 """Whose turn it is: urgent ones first, nobody never, and what has to wait holds back its own chat alone."""
 
+from typing import Any
+
 from service.engine.protocol import Refusal
 from service.queue.dispatcher import AT_HAND, FAIR_EVERY
-from service.queue.model import State
+from service.queue.model import Claim, State
 from tests.component.queue.dispatching.harness import Queue
 from tests.component.queue.dispatching.pacer import ScriptedPacer
 from tests.component.queue.support import to, until
@@ -71,6 +73,26 @@ async def test_while_the_account_may_not_send_nothing_is_claimed(queue: Queue, p
     pacer.closed_s = 0.0
     await queue.pass_time(2)
     await queue.engine.nth(1)
+
+
+async def test_no_more_are_claimed_at_once_than_the_rate_has_room_for(
+    queue: Queue, pacer: ScriptedPacer
+) -> None:
+    pacer.leaves_room_for = 2
+    limits: list[int] = []
+    claim = queue.store.claim
+
+    async def watched(*, limit: int, **asked: Any) -> list[Claim]:
+        limits.append(limit)
+        return await claim(limit=limit, **asked)
+
+    queue.store.claim = watched  # type: ignore[method-assign, assignment]
+    await queue.post(*(to(person(n), str(n)) for n in range(5)))
+    queue.engine.acknowledges = True
+    queue.dispatcher.connected()
+    await queue.counts(sent=5)
+    assert limits
+    assert max(limits) == 2
 
 
 async def test_a_message_goes_out_at_once_when_the_account_may_send_though_the_clock_was_set(
