@@ -1,7 +1,7 @@
 """What being watched costs: the same service with everything on and with everything off, by turns.
 
 On is: traces exported, metrics pushed and scraped every five seconds, which is twelve and three times as
-often as by default, so that a turn has its share of both. Who receives and who scrapes is a process of its own,
+often as by default, so that a turn has its share of both. Who receives and scrapes is a process of its own,
 but on the same cores. The recipient's client is offline meanwhile: the sender is what is measured.
 """
 
