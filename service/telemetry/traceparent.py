@@ -22,6 +22,12 @@ def traceparent_of(context: SpanContext) -> str | None:
     return Ids.of(context).traceparent if context.is_valid else None
 
 
+def unsampled(context: SpanContext) -> str | None:
+    """The same for what is not recorded, though the span itself is."""
+    flags = TraceFlags(context.trace_flags & ~TraceFlags.SAMPLED)
+    return traceparent_of(SpanContext(context.trace_id, context.span_id, context.is_remote, flags))
+
+
 @lru_cache(_READ_LATELY)  # a message's is read at each step of its way, and a batch has one for all
 def context_of(traceparent: str | None) -> Ids:
     """The context that is carried; one that is not valid for None and for what is none."""
