@@ -16,6 +16,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
+from service.telemetry.registry import children, collectors
+
 _number: Final[Callable[[float], str]] = floatToGoString
 _SMALL: Final = {float(number): f"{number}.0" for number in range(1000)}
 _TEXT_TYPES: Final = {"info": "gauge", "stateset": "gauge", "unknown": "untyped"}
@@ -55,9 +57,7 @@ class _Page:
 
     def parts(self) -> Iterator[str]:
         """The text, in pieces."""
-        with self._registry._lock:
-            collectors = list(self._registry._collector_to_names)
-        for collector in collectors:
+        for collector in collectors(self._registry):
             if isinstance(collector, Counter | Histogram):
                 yield from self._kept(collector)
             else:
@@ -70,7 +70,7 @@ class _Page:
             (described,) = metric.describe()
             head = self._heads[metric] = self._head(described)
         yield head
-        for values, child in _children(metric):
+        for values, child in children(metric):
             if (known := self._children.get(child)) is None:
                 labels = dict(zip(metric._labelnames, values, strict=True))
                 starts = [self._start(metric._name + s.name, labels | s.labels) for s in child._samples()]
@@ -153,13 +153,6 @@ class _Buckets:
 
 
 _CHILDREN: Final[Mapping[type, type[_Single | _Buckets]]] = {Counter: _Single, Histogram: _Buckets}
-
-
-def _children(metric: Counter | Histogram) -> list[tuple[tuple[str, ...], Any]]:
-    if not metric._labelnames:
-        return [((), metric)]
-    with metric._lock:
-        return [(tuple(values), child) for values, child in metric._metrics.items()]
 
 
 def _line(start: str, value: float, exemplar: Exemplar | None) -> str:
