@@ -8,7 +8,6 @@ write, byte for byte: a test holds the two together, and with them the attribute
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from operator import attrgetter
 from typing import Any, Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
@@ -16,14 +15,12 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
-from service.telemetry.registry import children, collectors
+from service.telemetry.registry import children, collectors, exemplar_of, value_of
 
 _number: Final[Callable[[float], str]] = floatToGoString
 _SMALL: Final = {float(number): f"{number}.0" for number in range(1000)}
 _TEXT_TYPES: Final = {"info": "gauge", "stateset": "gauge", "unknown": "untyped"}
 _TEXT_SUFFIXES: Final = {"counter": "_total", "info": "_info"}
-_value_of: Final = attrgetter("_value")
-_exemplar_of: Final = attrgetter("_exemplar")
 
 
 class Exposition:
@@ -134,8 +131,8 @@ class _Buckets:
 
     def lines(self) -> str:
         known = (
-            list(map(_value_of, self._buckets)),
-            list(map(_exemplar_of, self._buckets)) if self._exemplars else [None] * len(self._buckets),
+            list(map(value_of, self._buckets)),
+            list(map(exemplar_of, self._buckets)) if self._exemplars else [None] * len(self._buckets),
             self._sum._value,
         )
         if known != self._known:

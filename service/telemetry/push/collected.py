@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
-from service.telemetry.registry import children, collectors
+from service.telemetry.registry import children, collectors, exemplar_of, value_of
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -69,7 +69,7 @@ def _families(collector: Collector) -> Iterator[Family]:
 def _numbers(counter: Counter) -> list[Number]:
     names = counter._labelnames
     return [
-        Number(tuple(zip(names, values, strict=True)), child._value.get(), child._value.get_exemplar())
+        Number(tuple(zip(names, values, strict=True)), value_of(child._value), exemplar_of(child._value))
         for values, child in children(counter)
     ]
 
@@ -80,9 +80,9 @@ def _observations(histogram: Histogram) -> list[Observations]:
         Observations(
             tuple(zip(names, values, strict=True)),
             child._upper_bounds[:-1],
-            tuple(int(bucket.get()) for bucket in child._buckets),
-            child._sum.get(),
-            [found for bucket in child._buckets if (found := bucket.get_exemplar()) is not None],
+            tuple(map(int, map(value_of, child._buckets))),
+            value_of(child._sum),
+            [found for found in map(exemplar_of, child._buckets) if found is not None],
         )
         for values, child in children(histogram)
     ]
