@@ -28,7 +28,6 @@ from service.telemetry.ids import Ids
 
 _LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 _LONG_NUMBER: Final = re.compile(r"\d{7,}")
-_WORDS: Final = ("event", "exception")
 _JSON: Final = msgspec.json.Encoder(enc_hook=repr)
 
 
@@ -138,9 +137,10 @@ def _complete(logger: WrappedLogger, method: str, event: EventDict) -> EventDict
         event["trace_id"] = ids.trace_hex
         event["span_id"] = ids.span_hex
         event["trace_flags"] = int(ids.trace_flags)
-    for key in _WORDS:
-        if isinstance(text := event.get(key), str):
-            event[key] = _without_numbers(text)
+    if isinstance(text := event["event"], str):
+        event["event"] = _without_numbers(text)
+    if isinstance(text := event.get("exception"), str):
+        event["exception"] = _LONG_NUMBER.sub("#", text)
     if _metrics is not None and (counter := _metrics.by_level.get(method)) is not None:
         counter.inc()
     return event
@@ -148,7 +148,7 @@ def _complete(logger: WrappedLogger, method: str, event: EventDict) -> EventDict
 
 @lru_cache(256)  # nearly all are names of events
 def _without_numbers(text: str) -> str:
-    """Other libraries' sentences and exceptions may quote a phone number; it must not stay in them."""
+    """Other libraries' sentences may quote a phone number, as exceptions may; it must not stay in them."""
     return _LONG_NUMBER.sub("#", text)
 
 
