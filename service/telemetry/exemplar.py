@@ -3,7 +3,7 @@
 A trace that was not sampled is kept nowhere, so nothing points to it.
 """
 
-from opentelemetry.trace import NonRecordingSpan, Span
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, TraceFlags
 
 from service.telemetry.current import current_span
 from service.telemetry.ids import Ids
@@ -12,14 +12,20 @@ from service.telemetry.traceparent import context_of
 
 def exemplar(span: Span | None = None) -> dict[str, str] | None:
     """Points to that span, or else to the current one."""
-    return Ids.of((current_span() if span is None else span).get_span_context()).exemplar
+    return _pointing_to((current_span() if span is None else span).get_span_context())
 
 
 def exemplar_of(traceparent: str | None) -> dict[str, str] | None:
     """Points to the span that a W3C traceparent names."""
-    return context_of(traceparent).exemplar
+    return _pointing_to(context_of(traceparent))
 
 
 def span_of(traceparent: str | None) -> Span:
     """The span that a W3C traceparent names, for log lines and exemplars; an invalid one for None."""
     return NonRecordingSpan(context_of(traceparent))
+
+
+def _pointing_to(context: SpanContext) -> dict[str, str] | None:
+    if context.trace_flags & TraceFlags.SAMPLED and context.is_valid:
+        return Ids.of(context).exemplar
+    return None

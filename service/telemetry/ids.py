@@ -1,6 +1,6 @@
 """A span's ids, and how they are written: in log lines, in exemplars, in traceparents.
 
-One span is named in several of them, and each form is made once.
+One span is named in several of them, and what they have in common is made once.
 """
 
 from functools import cached_property
@@ -28,21 +28,17 @@ class Ids(SpanContext):
         return tuple.__new__(cls, (trace_id, span_id, False, FLAGS[flags], state, True))
 
     @cached_property
-    def trace_hex(self) -> str:
-        return f"{self[0]:032x}"
+    def written(self) -> tuple[str, str]:
+        """The trace's and the span's, as everybody writes them."""
+        return f"{self[0]:032x}", f"{self[1]:016x}"
 
     @cached_property
-    def span_hex(self) -> str:
-        return f"{self[1]:016x}"
+    def exemplar(self) -> dict[str, str]:
+        """What points to it."""
+        trace_id, span_id = self.written
+        return {"trace_id": trace_id, "span_id": span_id}
 
-    @cached_property
     def traceparent(self) -> str:
         """As it is carried (W3C Trace Context, version 00)."""
-        return f"00-{self.trace_hex}-{self.span_hex}-{self[3]:02x}"
-
-    @cached_property
-    def exemplar(self) -> dict[str, str] | None:
-        """What points to it; None when it was not sampled, since then it is kept nowhere."""
-        if not (self[3] & TraceFlags.SAMPLED and self[5]):
-            return None
-        return {"trace_id": self.trace_hex, "span_id": self.span_hex}
+        trace_id, span_id = self.written
+        return f"00-{trace_id}-{span_id}-{self[3]:02x}"

@@ -133,10 +133,8 @@ def _complete(logger: WrappedLogger, method: str, event: EventDict) -> EventDict
         event = format_exc_info(logger, method, event)  # plain frames: locals would show what people wrote
     context = current_span().get_span_context()
     if context.is_valid:
-        ids = Ids.of(context)
-        event["trace_id"] = ids.trace_hex
-        event["span_id"] = ids.span_hex
-        event["trace_flags"] = int(ids.trace_flags)
+        event["trace_id"], event["span_id"] = Ids.of(context).written
+        event["trace_flags"] = int(context.trace_flags)
     if isinstance(text := event["event"], str):
         event["event"] = _without_numbers(text)
     if isinstance(text := event.get("exception"), str):

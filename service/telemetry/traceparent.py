@@ -19,7 +19,7 @@ _NONE: Final = Ids.of(INVALID_SPAN_CONTEXT)
 
 def traceparent_of(context: SpanContext) -> str | None:
     """The context as it is carried; None for one that names no span."""
-    return Ids.of(context).traceparent if context.is_valid else None
+    return Ids.of(context).traceparent() if context.is_valid else None
 
 
 def unsampled(context: SpanContext) -> str | None:
