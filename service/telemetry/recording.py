@@ -75,6 +75,13 @@ class Recorded(sdk.ReadableSpan, Span):
     def get_span_context(self) -> SpanContext:
         return self._context
 
+    @property
+    def dropped_attributes(self) -> int:
+        """None ever are, as of events and links; the SDK's own look at how they are kept."""
+        return 0
+
+    dropped_events = dropped_links = dropped_attributes
+
     def end(self, end_time: int | None = None) -> None:
         if self._end_time is None:
             self._end_time = time.time_ns() if end_time is None else end_time
