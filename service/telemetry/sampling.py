@@ -39,7 +39,10 @@ class OneWay(Sampler):
         if name in ALWAYS and otherwise is not DEFAULT_OFF:
             return True
         if above.is_valid:
-            return above.trace_flags.sampled if otherwise is DEFAULT_ON else None
+            sampled = above.trace_flags.sampled
+            # a message beyond the bound is left out below its span, too, where the sampler knows no parents
+            left_out = not sampled and not above.is_remote
+            return sampled if left_out or otherwise is DEFAULT_ON else None
         if links:
             return any(one.context.trace_flags.sampled for one in links)
         return True if otherwise is DEFAULT_ON else None
