@@ -269,8 +269,10 @@ TOLD: Final = Row(
         ),
         bars(
             "Given up",
-            "Spans and points of metrics that the receiver would not have, or for which there was no room.",
+            "Spans and points of metrics that the receiver would not have, or for which there was no room; "
+            "messages that were not recorded, because too many came at once.",
             Query(events("whatsapp_telemetry_dropped_total", by=("signal",)), "{{signal}}"),
+            Query(events("whatsapp_telemetry_unrecorded_messages_total", by=()), "messages not recorded"),
         ),
         bars(
             "Alerts taken",

@@ -184,6 +184,7 @@ COMPONENTS: Final = (
         {
             "whatsapp_telemetry_exports_total": "Whether traces and metrics arrive, by how exports ended.",
             "whatsapp_telemetry_dropped_total": "What the other side will never see.",
+            "whatsapp_telemetry_unrecorded_messages_total": "Messages that left no trace of their way.",
         },
     ),
     Component(

@@ -65,6 +65,7 @@ from service.reconnect.probe import Probe
 from service.reconnect.status import State, Status
 from service.reconnect.supervisor import Supervisor
 from service.telemetry import logging, tracing
+from service.telemetry.bound import Bound, BoundMetrics
 from service.telemetry.pseudonym import Pseudonyms
 from service.telemetry.push import settings as push_settings
 from service.telemetry.push.metrics import PushMetrics
@@ -196,7 +197,15 @@ async def assembled(settings: Settings, data: DataDir, engine: EngineCommand) ->
             tracer=tracer,
             pseudonyms=pseudonyms,
         )
-        outbox = Outbox(store=store, wake=dispatcher.wake, clock=clock, metrics=queue_metrics, tracer=tracer)
+        outbox = Outbox(
+            store=store,
+            wake=dispatcher.wake,
+            clock=clock,
+            metrics=queue_metrics,
+            tracer=tracer,
+            bound=Bound(settings.trace_messages_per_second, clock=clock),
+            bound_metrics=BoundMetrics(registry, account),
+        )
         alerts = AlertDesk(
             chats=settings.alert_chats,
             rendering=Rendering(zone=_zone(settings) or UTC, own=settings.alert_template),

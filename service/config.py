@@ -251,6 +251,13 @@ class Settings(BaseSettings):
     )
     log_format: LogFormat = Field(LogFormat.AUTO, description="auto, json or console.")
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error.")
+    trace_messages_per_second: float = Field(
+        10.0,
+        ge=0,
+        le=10_000,
+        description="Messages whose way is recorded, of those accepted within a second, where traces are "
+        "pushed; ten seconds' worth at once after a quiet while. 0 sets no bound (docs/observability.md).",
+    )
     tz: str | None = Field(
         None, description="Time zone of QUIET_HOURS and of times shown to people, such as Europe/Berlin."
     )

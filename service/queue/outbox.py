@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 import structlog
-from opentelemetry.trace import Tracer
+from opentelemetry.trace import SpanContext, Tracer
 
 from service.clock import Clock
 from service.errors import InvalidInput, StoreUnavailable
@@ -15,6 +15,8 @@ from service.queue.content import parse_content
 from service.queue.metrics import EnqueueOutcome, QueueMetrics
 from service.queue.model import Enqueued, Message, NewMessage, Page, Query, State
 from service.queue.store import QueueStore
+from service.telemetry.bound import Bound, BoundMetrics
+from service.telemetry.traceparent import traceparent_of, unsampled
 from service.telemetry.within import within
 
 log = structlog.get_logger(__name__)
@@ -33,12 +35,16 @@ class Outbox:
         clock: Clock,
         metrics: QueueMetrics,
         tracer: Tracer,
+        bound: Bound,
+        bound_metrics: BoundMetrics,
     ) -> None:
         self._store = store
         self._wake = wake
         self._clock = clock
         self._metrics = metrics
         self._tracer = tracer
+        self._bound = bound
+        self._bound_metrics = bound_metrics
 
     async def enqueue(self, messages: Sequence[NewMessage]) -> list[Enqueued]:
         """Keep all of them, on disk before this returns, in the order given; or none.
@@ -48,8 +54,9 @@ class Outbox:
         """
         checked = check_all(messages, now=self._clock.now())
         with within(spans.publish(self._tracer, messages=len(checked))) as span:
-            traceparent = spans.traceparent(span)
-            carried = [replace(m, traceparent=traceparent or m.traceparent) for m in checked]
+            context = span.get_span_context()
+            recorded = self._bound.take(len(checked)) if context.trace_flags.sampled else len(checked)
+            carried = _carrying(context, checked, recorded)
             try:
                 answers = await self._store.enqueue(carried, now=self._clock.now())
             except StoreUnavailable:
@@ -57,6 +64,7 @@ class Outbox:
                 raise
             if len(answers) == 1:
                 span.set_attribute("messaging.message.id", answers[0].message.id)
+        self._bound_metrics.left_out.inc(sum(answer.created for answer in answers[recorded:]))
         created = sum(answer.created for answer in answers)
         self._metrics.enqueued(EnqueueOutcome.CREATED, created)
         self._metrics.enqueued(EnqueueOutcome.DUPLICATE, len(answers) - created)
@@ -132,6 +140,16 @@ class Outbox:
         if message is not None:
             log.info("message.asked", wish=wish, message=message.id, state=message.state.value)
         return message
+
+
+def _carrying(context: SpanContext, messages: Sequence[NewMessage], recorded: int) -> list[NewMessage]:
+    """The messages with the span in which they are accepted; those beyond the first `recorded` are not
+    recorded on their way, which follows what this says (`service/telemetry/sampling.py`)."""
+    first, rest = traceparent_of(context), unsampled(context)
+    return [
+        replace(m, traceparent=(first if at < recorded else rest) or m.traceparent)
+        for at, m in enumerate(messages)
+    ]
 
 
 def check_all(messages: Sequence[NewMessage], *, now: float) -> list[NewMessage]:

@@ -3,15 +3,16 @@
 A trace that was not sampled is kept nowhere, so nothing points to it.
 """
 
-from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, TraceFlags
 
+from service.telemetry.current import current_span
+from service.telemetry.ids import Ids
 from service.telemetry.traceparent import context_of
 
 
 def exemplar(span: Span | None = None) -> dict[str, str] | None:
     """Points to that span, or else to the current one."""
-    return _pointing_to((trace.get_current_span() if span is None else span).get_span_context())
+    return _pointing_to((current_span() if span is None else span).get_span_context())
 
 
 def exemplar_of(traceparent: str | None) -> dict[str, str] | None:
@@ -25,6 +26,6 @@ def span_of(traceparent: str | None) -> Span:
 
 
 def _pointing_to(context: SpanContext) -> dict[str, str] | None:
-    if not (context.trace_flags & TraceFlags.SAMPLED and context.is_valid):
-        return None
-    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+    if context.trace_flags & TraceFlags.SAMPLED and context.is_valid:
+        return Ids.of(context).exemplar
+    return None

@@ -8,6 +8,7 @@ SDK's. Its limits (OTEL_SPAN_*_LIMIT) have nothing to limit here and are not loo
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from opentelemetry.context import Context
 from opentelemetry.sdk import trace as sdk
@@ -24,13 +25,28 @@ from opentelemetry.trace import (
     StatusCode,
     TraceFlags,
     Tracer,
-    get_current_span,
 )
 from opentelemetry.util.types import Attributes, AttributeValue
+
+from service.telemetry.current import current_span
+from service.telemetry.ids import Ids
+from service.telemetry.sampling import decided
+
+_RANDOM: Final = TraceFlags.RANDOM_TRACE_ID
+
+
+_UNSET: Final = Status(StatusCode.UNSET)
 
 
 class Recorded(sdk.ReadableSpan, Span):
     """A span under way; once it has ended, what is exported of it, and nothing changes it any more."""
+
+    _context: SpanContext
+    _attributes: dict[str, AttributeValue]
+    _events: Sequence[sdk.Event] = ()
+    _end_time: int | None = None
+    _status = _UNSET
+    _instrumentation_info = None
 
     def __init__(
         self,
@@ -45,26 +61,29 @@ class Recorded(sdk.ReadableSpan, Span):
         origin: tuple[Resource, InstrumentationScope],
         processor: sdk.SpanProcessor,
     ) -> None:
-        super().__init__(
-            name,
-            context=context,
-            parent=parent,
-            resource=origin[0],
-            instrumentation_scope=origin[1],
-            links=links,
-            kind=kind,
-            start_time=start_ns,
-        )
-        self._own = context
+        # what ReadableSpan's own would do, without what is the same for every span that begins
+        self._name = name
+        self._kind = kind
+        self._context = context
+        self._parent = parent
+        self._attributes = dict(attributes) if attributes else {}
+        self._links = links
+        self._start_time = start_ns
+        self._resource, self._instrumentation_scope = origin
         self._processor = processor
-        self._attributes: dict[str, AttributeValue] = dict(attributes or {})
-        self._events: list[sdk.Event] = []
 
     def get_span_context(self) -> SpanContext:
-        return self._own
+        return self._context
+
+    @property
+    def dropped_attributes(self) -> int:
+        """None ever are, as of events and links; the SDK's own look at how they are kept."""
+        return 0
+
+    dropped_events = dropped_links = dropped_attributes
 
     def end(self, end_time: int | None = None) -> None:
-        if self.is_recording():
+        if self._end_time is None:
             self._end_time = time.time_ns() if end_time is None else end_time
             self._processor.on_end(self)
 
@@ -72,7 +91,7 @@ class Recorded(sdk.ReadableSpan, Span):
         return self._end_time is None
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
-        if self.is_recording():
+        if self._end_time is None:
             self._attributes[key] = value
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
@@ -81,7 +100,7 @@ class Recorded(sdk.ReadableSpan, Span):
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
         if self.is_recording():
-            self._events.append(sdk.Event(name, attributes or {}, timestamp))
+            self._events = [*self._events, sdk.Event(name, attributes or {}, timestamp)]
 
     def update_name(self, name: str) -> None:
         if self.is_recording():
@@ -119,28 +138,32 @@ class Recorder(sdk.Tracer):
         record_exception: bool = True,  # noqa: ARG002 - use_span has its own
         set_status_on_exception: bool = True,  # noqa: ARG002
     ) -> Span:
-        above = get_current_span(context).get_span_context()
+        above = current_span(context).get_span_context()
         parent = above if above.is_valid else None
         ids = self.id_generator
-        trace_id = ids.generate_trace_id() if parent is None else parent.trace_id
-        is_random = ids.is_trace_id_random() if parent is None else parent.trace_flags.random_trace_id
-        sampling = self.sampler.should_sample(context, trace_id, name, kind, attributes, links or ())
-        flags = TraceFlags.SAMPLED if sampling.decision is Decision.RECORD_AND_SAMPLE else TraceFlags.DEFAULT
-        own = SpanContext(
-            trace_id,
-            ids.generate_span_id(),
-            is_remote=False,
-            trace_flags=TraceFlags(flags | TraceFlags.RANDOM_TRACE_ID if is_random else flags),
-            trace_state=sampling.trace_state,
-        )
-        if sampling.decision is Decision.DROP:
+        if parent is None:
+            trace_id = ids.generate_trace_id()
+            flags = _RANDOM if ids.is_trace_id_random() else 0
+            state = None
+        else:
+            trace_id, flags, state = parent.trace_id, parent.trace_flags & _RANDOM, parent.trace_state
+        record = decided(self.sampler, above, name, links or ())
+        if record is None:
+            sampling = self.sampler.should_sample(context, trace_id, name, kind, attributes, links or ())
+            attributes, state = sampling.attributes, sampling.trace_state
+            record = sampling.decision is not Decision.DROP
+            sampled = sampling.decision is Decision.RECORD_AND_SAMPLE
+        else:
+            sampled = record
+        own = Ids.made(trace_id, ids.generate_span_id(), flags | sampled, state)
+        if not record:
             return NonRecordingSpan(own)
         return Recorded(
             name,
             kind=kind,
             context=own,
             parent=parent,
-            attributes=sampling.attributes,
+            attributes=attributes,
             links=links or (),
             start_ns=time.time_ns() if start_time is None else start_time,
             origin=(self.resource, self._instrumentation_scope),

@@ -5,12 +5,19 @@ import platform
 import re
 import sqlite3
 from importlib.metadata import PackageNotFoundError, version
+from operator import attrgetter
+from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 import service
+
+value_of: Final = attrgetter("_value")
+exemplar_of: Final = attrgetter("_exemplar")
+"""What the library (0.26) keeps of a counter or a bucket; to read one reference, it takes a lock besides."""
 
 
 def build_registry(account: str) -> CollectorRegistry:
@@ -37,6 +44,20 @@ def build_registry(account: str) -> CollectorRegistry:
     )
     info.labels(account=account, **facts).set(1)
     return registry
+
+
+def collectors(registry: CollectorRegistry) -> list[Collector]:
+    """What was registered, in that order."""
+    with registry._lock:
+        return list(registry._collector_to_names)
+
+
+def children(metric: Counter | Histogram) -> list[tuple[tuple[str, ...], Any]]:
+    """The series of a metric, as the library keeps them, by the values of their labels."""
+    if not metric._labelnames:
+        return [((), metric)]
+    with metric._lock:
+        return [(tuple(values), child) for values, child in metric._metrics.items()]
 
 
 def _revision() -> str:

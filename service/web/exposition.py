@@ -1,5 +1,8 @@
 """`/metrics`: Prometheus text, or OpenMetrics with exemplars when asked for."""
 
+import gzip
+from typing import Final
+
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
@@ -7,6 +10,10 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder
 
 from service.telemetry.exposition import Exposition
+
+GZIP_LEVEL: Final = 1
+"""Of 354 kB, with an exemplar in each bucket, level 1 leaves 88. Level 6 leaves 78 and takes three times as
+long, on the event loop."""
 
 
 def metrics_handler(registry: CollectorRegistry) -> Handler:
@@ -33,8 +40,16 @@ def metrics_handler(registry: CollectorRegistry) -> Handler:
         render = quick.get(content_type)
         if render is None or request.query:
             return await rest(request)
-        response = web.Response(body=render(), headers={hdrs.CONTENT_TYPE: content_type})
-        response.enable_compression()
-        return response
+        return _answer(request, render(), content_type)
 
     return metrics
+
+
+def _answer(request: web.Request, body: bytes, content_type: str) -> web.Response:
+    headers = {hdrs.CONTENT_TYPE: content_type}
+    if "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "").lower():
+        headers[hdrs.CONTENT_ENCODING] = "gzip"
+        return web.Response(body=gzip.compress(body, GZIP_LEVEL, mtime=0), headers=headers)
+    response = web.Response(body=body, headers=headers)
+    response.enable_compression()
+    return response

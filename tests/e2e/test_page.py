@@ -22,6 +22,7 @@ from service.queue.metrics import QueueMetrics
 from service.queue.model import NewMessage, SendResult, State
 from service.queue.outbox import Outbox
 from service.queue.sqlite import SqliteStore
+from service.telemetry.bound import Bound, BoundMetrics
 from service.telemetry.registry import build_registry
 from service.web import qr
 from service.web.application import build
@@ -51,7 +52,13 @@ class Served:
         metrics = QueueMetrics(self._registry, "default")
         self.store = SqliteStore(folder / "queue.db", account="default", metrics=metrics, clock=self.clock)
         self.outbox = Outbox(
-            store=self.store, wake=lambda: None, clock=self.clock, metrics=metrics, tracer=NoOpTracer()
+            store=self.store,
+            wake=lambda: None,
+            clock=self.clock,
+            metrics=metrics,
+            tracer=NoOpTracer(),
+            bound=Bound(0, clock=self.clock),
+            bound_metrics=BoundMetrics(self._registry, "default"),
         )
         self.backups = (
             BackedUp(folder, registry=self._registry, clock=self.clock, tracer=NoOpTracer())

@@ -1,19 +1,27 @@
-"""Points of OTLP metrics: from samples of a Prometheus registry, numbers and histograms."""
+"""Points of OTLP metrics: from series of a Prometheus registry, numbers and histograms.
+
+The labels of a series are the same each time, and so are the bytes that say them: they are made once, and put
+into the point as they are (protobuf.dev, "Encoding").
+"""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 from opentelemetry.sdk.resources import Resource
-from prometheus_client import Metric
-from prometheus_client.samples import Exemplar, Sample
+from prometheus_client.samples import Exemplar
+
+from service.telemetry.push.collected import Family, Labels
 
 NS: Final = 1_000_000_000
 TRACE_ID: Final = "trace_id"
 SPAN_ID: Final = "span_id"
+SERIES: Final = 4096
+"""Of each kind, of which the labels are kept: more than there are."""
 NO_VALUE: Final = int(otlp.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK)
 
 
@@ -23,24 +31,29 @@ def resource_message(resource: Resource) -> ResourceMessage:
 
 
 def number(
-    labels: Mapping[str, str], value: float, *, start_ns: int, at_ns: int, exemplars: Iterable[Exemplar] = ()
-) -> otlp.NumberDataPoint:
-    """One number; NaN becomes "no recorded value", as Prometheus marks a series that has ended."""
-    point = otlp.NumberDataPoint(
-        attributes=_labels(labels),
-        start_time_unix_nano=start_ns,
-        time_unix_nano=at_ns,
-        exemplars=[_exemplar(exemplar, at_ns) for exemplar in exemplars],
-    )
+    point: otlp.NumberDataPoint,
+    labels: Labels,
+    value: float,
+    *,
+    start_ns: int,
+    at_ns: int,
+    exemplars: Iterable[Exemplar] = (),
+) -> None:
+    """Make it one number; NaN becomes "no recorded value", as Prometheus marks a series that has ended."""
+    point.MergeFromString(_of_number(labels))
+    point.start_time_unix_nano = start_ns
+    point.time_unix_nano = at_ns
+    for exemplar in exemplars:
+        point.exemplars.append(_exemplar(exemplar, at_ns))
     if math.isnan(value):
         point.flags = NO_VALUE
     else:
         point.as_double = value
-    return point
 
 
 def histogram(
-    labels: Mapping[str, str],
+    point: otlp.HistogramDataPoint,
+    labels: Labels,
     *,
     bounds: Sequence[float],
     buckets: Sequence[int],
@@ -48,61 +61,39 @@ def histogram(
     start_ns: int,
     at_ns: int,
     exemplars: Iterable[Exemplar],
-) -> otlp.HistogramDataPoint:
-    """One histogram; `buckets` has one more than `bounds`, the observations above the last bound."""
-    return otlp.HistogramDataPoint(
-        attributes=_labels(labels),
-        start_time_unix_nano=start_ns,
-        time_unix_nano=at_ns,
-        count=sum(buckets),
-        sum=total,
-        bucket_counts=buckets,
-        explicit_bounds=bounds,
-        exemplars=[_exemplar(exemplar, at_ns) for exemplar in exemplars],
-    )
+) -> None:
+    """Make it one histogram; `buckets` has one more than `bounds`, the observations above the last bound."""
+    point.MergeFromString(_of_histogram(labels))
+    point.start_time_unix_nano = start_ns
+    point.time_unix_nano = at_ns
+    point.count = sum(buckets)
+    point.sum = total
+    point.bucket_counts.extend(buckets)
+    point.explicit_bounds.extend(bounds)
+    for exemplar in exemplars:
+        point.exemplars.append(_exemplar(exemplar, at_ns))
 
 
-def described(family: Metric, name: str) -> otlp.Metric:
-    """A metric without points; where it came from is told as the specification asks."""
-    return otlp.Metric(
-        name=name,
-        description=family.documentation,
-        unit=family.unit,
-        metadata=[attribute("prometheus.type", family.type)],
-    )
+@lru_cache(SERIES)
+def _of_number(labels: Labels) -> bytes:
+    return otlp.NumberDataPoint(attributes=_labels(labels)).SerializeToString()
 
 
-class Buckets:
-    """The samples of one series of a classic histogram, gathered."""
-
-    def __init__(self) -> None:
-        self._below: dict[float, float] = {}
-        self.sum = 0.0
-        self.exemplars: list[Exemplar] = []
-
-    def add(self, sample: Sample) -> None:
-        """Take a `_bucket` or `_sum` sample; `_count` is what the last bucket says."""
-        if sample.name.endswith("_bucket"):
-            self._below[float(sample.labels["le"])] = sample.value
-            if sample.exemplar is not None:
-                self.exemplars.append(sample.exemplar)
-        elif sample.name.endswith("_sum"):
-            self.sum = sample.value
-
-    @property
-    def bounds(self) -> list[float]:
-        """Upper bounds, without the infinite one."""
-        return sorted(self._below)[:-1]
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """Observations in each bucket, those of the buckets below not counted again."""
-        below = [int(self._below[bound]) for bound in sorted(self._below)]
-        return tuple(here - before for before, here in zip([0, *below], below, strict=False))
+@lru_cache(SERIES)
+def _of_histogram(labels: Labels) -> bytes:
+    return otlp.HistogramDataPoint(attributes=_labels(labels)).SerializeToString()
 
 
-def _labels(labels: Mapping[str, str]) -> list[KeyValue]:
-    return [KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in labels.items()]
+def describe(metric: otlp.Metric, family: Family) -> None:
+    """Everything but its points; where it came from is told as the specification asks."""
+    metric.name = family.name
+    metric.description = family.documentation
+    metric.unit = family.unit
+    metric.metadata.append(attribute("prometheus.type", family.type))
+
+
+def _labels(labels: Iterable[tuple[str, str]]) -> list[KeyValue]:
+    return [KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in labels]
 
 
 def attribute(key: str, value: object) -> KeyValue:
@@ -131,5 +122,5 @@ def _exemplar(exemplar: Exemplar, at_ns: int) -> otlp.Exemplar:
         as_double=exemplar.value,
         trace_id=bytes.fromhex(ids.get(TRACE_ID, "")),
         span_id=bytes.fromhex(ids.get(SPAN_ID, "")),
-        filtered_attributes=_labels({k: v for k, v in exemplar.labels.items() if k not in ids}),
+        filtered_attributes=_labels((k, v) for k, v in exemplar.labels.items() if k not in ids),
     )

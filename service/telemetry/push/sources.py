@@ -7,9 +7,10 @@ from functools import partial
 from typing import Protocol
 
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from prometheus_client import CollectorRegistry, Counter, Metric
+from prometheus_client import CollectorRegistry, Counter
 
 from service.clock import Clock
+from service.telemetry.push.collected import Family, collected
 from service.telemetry.push.encoding import encoded
 from service.telemetry.push.metrics import Signal
 from service.telemetry.push.points import NS
@@ -115,7 +116,7 @@ class Figures:
         await self._clock.sleep(self._interval_s)
 
     def take(self) -> Callable[[], bytes]:
-        return partial(self._encoded, list(self._registry.collect()), int(self._clock.now() * NS))
+        return partial(self._encoded, collected(self._registry), int(self._clock.now() * NS))
 
     def arrived(self) -> None:
         assert self._translation is not None
@@ -128,6 +129,6 @@ class Figures:
     def left(self) -> int:
         return 0
 
-    def _encoded(self, families: Sequence[Metric], at_ns: int) -> bytes:
+    def _encoded(self, families: Sequence[Family], at_ns: int) -> bytes:
         self._translation = self._translator.translate(families, at_ns=at_ns)
         return self._translation.body

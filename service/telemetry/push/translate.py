@@ -5,7 +5,7 @@ counters become monotonic sums, info and state sets sums that may fall, classic 
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -14,13 +14,13 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as otlp
 from opentelemetry.sdk.resources import Resource
-from prometheus_client import Metric
-from prometheus_client.samples import Exemplar, Sample
+from prometheus_client.samples import Exemplar
 
 import service
-from service.telemetry.push.points import NS, Buckets, described, histogram, number, resource_message
+from service.telemetry.push.collected import Family, Labels
+from service.telemetry.push.points import NS, describe, histogram, number, resource_message
 
-Series = tuple[str, tuple[tuple[str, str], ...]]
+Series = tuple[str, Labels]
 """The name of a metric and the labels of one of its series, a histogram's `le` not among them."""
 
 CUMULATIVE: Final = otlp.AGGREGATION_TEMPORALITY_CUMULATIVE
@@ -77,13 +77,16 @@ class Translator:
         self._started_ns = started_at_ns
         self._told = Told(started_at_ns)
 
-    def translate(self, families: Iterable[Metric], *, at_ns: int) -> Translation:
+    def translate(self, families: Iterable[Family], *, at_ns: int) -> Translation:
         """A request with all that was collected at this moment. Changes nothing; any thread may ask."""
         request = ExportMetricsServiceRequest()
         scope = request.resource_metrics.add(resource=self._resource).scope_metrics.add(scope=SCOPE)
         points = _Points(self._told, delta=self._delta, started_ns=self._started_ns, at_ns=at_ns)
         for family in families:
-            scope.metrics.extend(points.metric(family))
+            before = points.count
+            points.put(family, scope.metrics.add())
+            if points.count == before:
+                del scope.metrics[-1]
         return Translation(request.SerializeToString(), points.count, points.told)
 
     def accepted(self, translation: Translation) -> None:
@@ -103,71 +106,51 @@ class _Points:
         self.told = Told(at_ns)
         self.count = 0
 
-    def metric(self, family: Metric) -> Iterator[otlp.Metric]:
-        """The family as a metric; nothing when it has no points, or is a summary, which we never use."""
-        name = family.samples[0].name if family.samples else family.name
-        metric = described(family, family.name if family.type == "histogram" else name)
+    def put(self, family: Family, metric: otlp.Metric) -> None:
+        """Write the family; without points it is none, and so is a summary, which we never use."""
+        describe(metric, family)
         temporality = DELTA if self._delta else CUMULATIVE
         match family.type:
             case "counter":
-                numbers = list(self._counters(family.samples))
-                metric.sum.data_points.extend(numbers)
                 metric.sum.is_monotonic, metric.sum.aggregation_temporality = True, temporality
-                count = len(numbers)
+                self._counters(family, metric.sum.data_points.add)
             case "histogram":
-                histograms = list(self._histograms(family))
-                metric.histogram.data_points.extend(histograms)
                 metric.histogram.aggregation_temporality = temporality
-                count = len(histograms)
+                self._histograms(family, metric.histogram.data_points.add)
             case "info" | "stateset":
-                numbers = list(self._gauges(family.samples, start_ns=self._started_ns))
-                metric.sum.data_points.extend(numbers)
                 metric.sum.aggregation_temporality = CUMULATIVE  # delta is for what only grows
-                count = len(numbers)
+                self._gauges(family, metric.sum.data_points.add, start_ns=self._started_ns)
             case "gauge" | "unknown":
-                numbers = list(self._gauges(family.samples, start_ns=0))
-                metric.gauge.data_points.extend(numbers)
-                count = len(numbers)
-            case _:
-                count = 0
-        self.count += count
-        if count:
-            yield metric
+                self._gauges(family, metric.gauge.data_points.add, start_ns=0)
 
-    def _counters(self, samples: Iterable[Sample]) -> Iterator[otlp.NumberDataPoint]:
-        for sample in samples:
-            if not sample.name.endswith("_total"):
-                continue  # when the series began, where a registry still tells that
-            series = _series(sample.name, sample.labels)
+    def _counters(self, family: Family, add: Callable[[], otlp.NumberDataPoint]) -> None:
+        for labels, now, exemplar in family.numbers:
+            series = family.name, labels
             before = self._known.counters.get(series)
             if not self._delta:
-                value = self.told.counters[series] = sample.value
+                value = self.told.counters[series] = now
             else:
-                value = sample.value - (before or 0.0)
+                value = now - (before or 0.0)
                 self.told.counters[series] = (before or 0.0) + value  # as it adds up there, rounding included
                 if before is not None and value == 0.0:
                     continue
-            exemplars = () if sample.exemplar is None else self._new([sample.exemplar])
-            yield number(
-                sample.labels, value, start_ns=self._since_ns, at_ns=self._at_ns, exemplars=exemplars
-            )
+            exemplars = () if exemplar is None else self._new([exemplar])
+            self.count += 1
+            number(add(), labels, value, start_ns=self._since_ns, at_ns=self._at_ns, exemplars=exemplars)
 
-    def _gauges(self, samples: Iterable[Sample], *, start_ns: int) -> Iterator[otlp.NumberDataPoint]:
-        for sample in samples:
-            series = _series(sample.name, sample.labels)
-            if not math.isnan(sample.value):
+    def _gauges(self, family: Family, add: Callable[[], otlp.NumberDataPoint], *, start_ns: int) -> None:
+        for labels, value, _ in family.numbers:
+            series = family.name, labels
+            if not math.isnan(value):
                 self.told.gauges.add(series)
             elif series not in self._known.gauges:
                 continue  # that it has no value is told once
-            yield number(sample.labels, sample.value, start_ns=start_ns, at_ns=self._at_ns)
+            self.count += 1
+            number(add(), labels, value, start_ns=start_ns, at_ns=self._at_ns)
 
-    def _histograms(self, family: Metric) -> Iterator[otlp.HistogramDataPoint]:
-        gathered: dict[Series, Buckets] = {}
-        for sample in family.samples:
-            labels = {key: value for key, value in sample.labels.items() if key != "le"}
-            gathered.setdefault(_series(family.name, labels), Buckets()).add(sample)
-        for series, buckets in gathered.items():
-            counts, total = buckets.counts, buckets.sum
+    def _histograms(self, family: Family, add: Callable[[], otlp.HistogramDataPoint]) -> None:
+        for one in family.histograms:
+            series, counts, total = (family.name, one.labels), one.counts, one.sum
             before = self._known.histograms.get(series)
             self.told.histograms[series] = Observed(counts, total)
             if self._delta and before is not None:
@@ -177,21 +160,19 @@ class _Points:
                 total -= before.sum
                 self.told.histograms[series] = Observed(counts, before.sum + total)
                 counts = tuple(now - then for now, then in zip(counts, before.counts, strict=True))
-            yield histogram(
-                dict(series[1]),
-                bounds=buckets.bounds,
+            self.count += 1
+            histogram(
+                add(),
+                one.labels,
+                bounds=one.bounds,
                 buckets=counts,
                 total=total,
                 start_ns=self._since_ns,
                 at_ns=self._at_ns,
-                exemplars=self._new(buckets.exemplars),
+                exemplars=self._new(one.exemplars),
             )
 
     def _new(self, exemplars: Iterable[Exemplar]) -> list[Exemplar]:
         """Those that the receiver has not got; a registry shows the latest of each bucket again and again."""
         since_s = self._known.at_ns / NS
         return [one for one in exemplars if one.timestamp is None or float(one.timestamp) > since_s]
-
-
-def _series(name: str, labels: dict[str, str]) -> Series:
-    return name, tuple(labels.items())

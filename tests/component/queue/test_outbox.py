@@ -12,9 +12,13 @@ from service.queue.metrics import QueueMetrics
 from service.queue.model import NewMessage, Query, SendResult, State
 from service.queue.outbox import Outbox
 from service.queue.store import QueueStore
+from service.telemetry.bound import BURST_S, Bound, BoundMetrics
+from service.telemetry.traceparent import context_of
 from tests.clock import FakeClock
 from tests.component.queue.support import to, value
 from tests.people import ANN, BEN
+
+PER_SECOND = 0.5
 
 
 @pytest.fixture
@@ -23,13 +27,21 @@ def woken() -> list[bool]:
 
 
 @pytest.fixture
-def outbox(store: QueueStore, clock: FakeClock, metrics: QueueMetrics, woken: list[bool]) -> Outbox:
+def outbox(
+    store: QueueStore,
+    clock: FakeClock,
+    metrics: QueueMetrics,
+    registry: CollectorRegistry,
+    woken: list[bool],
+) -> Outbox:
     return Outbox(
         store=store,
         wake=lambda: woken.append(True),
         clock=clock,
         metrics=metrics,
         tracer=TracerProvider().get_tracer("test"),
+        bound=Bound(PER_SECOND, clock=clock),
+        bound_metrics=BoundMetrics(registry, "default"),
     )
 
 
@@ -56,6 +68,25 @@ async def test_a_phone_number_becomes_its_chat_and_the_trace_goes_with_the_messa
     assert answer.message.chat == f"{ANN}@s.whatsapp.net"
     assert answer.message.traceparent is not None
     assert await outbox.get(answer.message.id) == answer.message
+
+
+async def test_beyond_the_bound_messages_are_named_in_the_log_and_not_recorded(
+    outbox: Outbox, registry: CollectorRegistry, clock: FakeClock
+) -> None:
+    room = int(PER_SECOND * BURST_S)
+    batch = [to(ANN, idempotency_key=f"{at}") for at in range(room + 2)]
+
+    first = [context_of(answer.message.traceparent) for answer in await outbox.enqueue(batch)]
+    assert [context.trace_flags.sampled for context in first] == [*[True] * room, False, False]
+    assert len({(context.trace_id, context.span_id) for context in first}) == 1
+    assert value(registry, "whatsapp_telemetry_unrecorded_messages_total") == 2
+
+    await outbox.enqueue(batch)
+    assert value(registry, "whatsapp_telemetry_unrecorded_messages_total") == 2, "none is a new one"
+
+    clock.advance(1 / PER_SECOND)
+    (answer,) = await outbox.enqueue([to(BEN)])
+    assert context_of(answer.message.traceparent).trace_flags.sampled
 
 
 @pytest.mark.parametrize(

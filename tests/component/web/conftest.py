@@ -24,6 +24,7 @@ from service.queue.metrics import QueueMetrics
 from service.queue.model import State
 from service.queue.outbox import Outbox
 from service.queue.sqlite import SqliteStore
+from service.telemetry.bound import Bound, BoundMetrics
 from service.telemetry.registry import build_registry
 from service.web.application import build
 from service.web.health import Health
@@ -118,7 +119,15 @@ async def _started(stack: AsyncExitStack, folder: Path, settings: Settings, *, b
     await store.open()
     stack.push_async_callback(store.close)
     outbox = BrokenOutbox(
-        Outbox(store=store, wake=lambda: None, metrics=queue_metrics, tracer=tracer, clock=clock)
+        Outbox(
+            store=store,
+            wake=lambda: None,
+            metrics=queue_metrics,
+            tracer=tracer,
+            clock=clock,
+            bound=Bound(0, clock=clock),
+            bound_metrics=BoundMetrics(registry, "default"),
+        )
     )
     connection = ScriptedConnection()
     facts = Facts()

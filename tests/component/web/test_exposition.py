@@ -37,6 +37,16 @@ async def test_metrics_are_answered_whatever_accept_says(
     assert "whatsapp_http_requests_total" in await response.text()
 
 
+@pytest.mark.parametrize(("asked", "coding"), [("gzip", "gzip"), ("deflate", "deflate"), ("br", None)])
+async def test_metrics_are_packed_as_the_scraper_can_unpack_them(
+    beacon: Beacon, asked: str, coding: str | None
+) -> None:
+    response = await beacon.client.get("/metrics", headers={"Accept-Encoding": asked})
+
+    assert response.headers.get("Content-Encoding") == coding
+    assert "whatsapp_http_requests_total" in await response.text()
+
+
 async def test_an_api_request_is_counted_timed_and_traced_by_its_template(beacon: Beacon) -> None:
     trace_id = "0af7651916cd43dd8448eb211c80319c"
     await beacon.client.get(

@@ -75,3 +75,33 @@ def test_it_is_the_library_s_own_text_byte_for_byte_scrape_after_scrape(
     assert ours(exposition) == theirs(registry)
     late.labels("a").inc(1.5)
     assert ours(exposition) == theirs(registry)
+    late.labels("a").inc(0, exemplar=TRACE)
+    assert ours(exposition) == theirs(registry), "the exemplar alone is new"
+    late.clear()
+    late.labels("a").inc(7)
+    assert ours(exposition) == theirs(registry), "another series of that name"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(Exposition.text, generate_latest), (Exposition.openmetrics, openmetrics)],
+    ids=["text", "openmetrics"],
+)
+def test_what_changed_since_the_last_scrape_is_written_anew(
+    registry: CollectorRegistry,
+    ours: Callable[[Exposition], bytes],
+    theirs: Callable[[CollectorRegistry], bytes],
+) -> None:
+    exposition = Exposition(registry)
+    took = Histogram("age", "Ages.", buckets=(-1, 0, 1), registry=registry)
+    asked = Gauge("asked", "Of a function.", registry=registry)
+    for at in range(3):
+        asked.set_function(lambda at=at: at)  # type: ignore[misc]
+        assert ours(exposition) == theirs(registry)
+        took.observe(0, {"trace_id": f"{at}"})
+        assert ours(exposition) == theirs(registry), "the sum is as it was"
+        took.observe(at)
+        assert ours(exposition) == theirs(registry)
+    took.observe(float("nan"))
+    took.observe(float("inf"))
+    assert ours(exposition) == theirs(registry)

@@ -9,6 +9,7 @@ from opentelemetry.trace import Link, Tracer
 
 from service.telemetry import tracing
 from service.telemetry.sampling import ALWAYS
+from service.telemetry.traceparent import context_of, traceparent_of, unsampled
 
 
 def recorder(monkeypatch: pytest.MonkeyPatch, sampler: str, ratio: str = "") -> Tracer:
@@ -52,3 +53,20 @@ def test_unless_the_operator_wants_nothing_recorded(monkeypatch: pytest.MonkeyPa
     tracer = recorder(monkeypatch, sampler)
     for name in (*ALWAYS, "publish outbox"):
         assert not tracer.start_span(name).is_recording()
+
+
+@pytest.mark.parametrize(
+    "sampler", ["parentbased_always_on", "always_on", "traceidratio", "parentbased_traceidratio"]
+)
+def test_a_message_beyond_the_bound_is_not_recorded_on_its_way(
+    monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    tracer = recorder(monkeypatch, sampler, "1")
+    accepted = tracer.start_span("publish outbox").get_span_context()
+
+    within, beyond = (context_of(carry(accepted)) for carry in (traceparent_of, unsampled))
+    assert tracer.start_span("process outbox", links=[Link(within)]).is_recording()
+    process = tracer.start_span("process outbox", links=[Link(beyond)])
+    assert not process.is_recording()
+    assert not tracer.start_span("settle outbox", links=[Link(beyond)]).is_recording()
+    assert not tracer.start_span("send direct", trace.set_span_in_context(process)).is_recording()

@@ -5,7 +5,7 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanContext, TraceFlags
 from opentelemetry.trace.propagation import get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from service.telemetry.traceparent import context_of, traceparent_of
+from service.telemetry.traceparent import context_of, traceparent_of, unsampled
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -55,5 +55,13 @@ def test_what_is_written_is_read_again(flags: int) -> None:
     assert (read.trace_id, read.span_id, read.trace_flags) == (context.trace_id, context.span_id, flags)
 
 
+@pytest.mark.parametrize(("flags", "left"), [(0, "00"), (1, "00"), (3, "02")])
+def test_what_is_carried_without_the_mark_names_the_same_span(flags: int, left: str) -> None:
+    context = SpanContext(int(TRACE, 16), int(SPAN, 16), is_remote=False, trace_flags=TraceFlags(flags))
+
+    assert unsampled(context) == f"00-{TRACE}-{SPAN}-{left}"
+
+
 def test_a_span_that_is_none_is_not_carried() -> None:
     assert traceparent_of(INVALID_SPAN_CONTEXT) is None
+    assert unsampled(INVALID_SPAN_CONTEXT) is None

@@ -1,5 +1,7 @@
 """Spans around work, and what points to them."""
 
+import asyncio
+
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -8,6 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Span, StatusCode
 
+from service.telemetry.current import current_span
 from service.telemetry.exemplar import exemplar, exemplar_of, span_of
 from service.telemetry.within import within
 
@@ -47,3 +50,27 @@ def test_a_traceparent_from_afar_is_pointed_to_if_it_was_sampled(flags: str) -> 
     with trace.use_span(span_of(None)):
         assert exemplar() is None
     assert exemplar_of("nonsense") is None
+
+
+def test_the_current_span_is_the_one_that_opentelemetry_knows() -> None:
+    outer, inner = (TracerProvider().get_tracer("t").start_span(name) for name in ("outer", "inner"))
+    assert current_span() is trace.get_current_span() is trace.INVALID_SPAN
+    with within(outer):
+        assert current_span() is trace.get_current_span() is outer
+        with trace.use_span(inner):
+            assert current_span() is trace.get_current_span() is inner
+        assert current_span(trace.set_span_in_context(inner)) is inner
+        assert current_span() is outer
+    assert current_span() is trace.INVALID_SPAN
+
+
+async def test_a_task_that_is_cancelled_has_not_failed() -> None:
+    taken = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(taken))
+
+    with pytest.raises(asyncio.CancelledError), within(provider.get_tracer("t").start_span("s")):
+        raise asyncio.CancelledError
+
+    (span,) = taken.get_finished_spans()
+    assert span.status.status_code is StatusCode.UNSET

@@ -18,6 +18,7 @@ from service.queue.metrics import QueueMetrics
 from service.queue.outbox import Outbox
 from service.queue.pace.contract import Pacer
 from service.queue.sqlite import SqliteStore
+from service.telemetry.bound import Bound, BoundMetrics
 from service.telemetry.pseudonym import Pseudonyms
 from tests.clock import FakeClock
 from tests.component.queue.conftest import ACCOUNT, MakeStore
@@ -72,7 +73,15 @@ def build(
         tracer=tracer,
         pseudonyms=Pseudonyms(b"key"),
     )
-    outbox = Outbox(store=store, wake=dispatcher.wake, clock=clock, metrics=metrics, tracer=tracer)
+    outbox = Outbox(
+        store=store,
+        wake=dispatcher.wake,
+        clock=clock,
+        metrics=metrics,
+        tracer=tracer,
+        bound=Bound(0, clock=clock),
+        bound_metrics=BoundMetrics(registry, "default"),
+    )
     return Queue(
         store=store,
         engine=engine,

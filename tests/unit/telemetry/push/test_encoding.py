@@ -154,5 +154,18 @@ def test_what_is_equal_in_python_is_told_apart() -> None:
     assert ExportTraceServiceRequest.FromString(encoded(spans)) == encode_spans(spans)
 
 
+@pytest.mark.parametrize("size", [1, 100, 127, 128, 16_300, 16_384, 2_097_152])
+def test_a_span_of_any_size_is_told_as_the_sdk_tells_it(size: int) -> None:
+    def scene(tracer: Tracer) -> None:
+        for _ in range(2):
+            tracer.start_span(
+                "backup", attributes={"text": "x" * size}, links=[Link(FAR, {"y": "z" * size})]
+            ).end()
+
+    spans = ended(scene)
+
+    assert ExportTraceServiceRequest.FromString(encoded(spans)) == encode_spans(spans)
+
+
 def test_no_spans_make_an_empty_request() -> None:
     assert encoded(()) == b""

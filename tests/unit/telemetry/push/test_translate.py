@@ -19,6 +19,7 @@ from prometheus_client import (
     enable_created_metrics,
 )
 
+from service.telemetry.push.collected import collected
 from service.telemetry.push.points import NS
 from service.telemetry.push.translate import Temporality, Translation, Translator
 
@@ -43,7 +44,7 @@ class World:
 
     def translate(self) -> Translation:
         self.at_ns += 60 * NS
-        return self.translator.translate(self.registry.collect(), at_ns=self.at_ns)
+        return self.translator.translate(collected(self.registry), at_ns=self.at_ns)
 
     def push(self, *, accepted: bool = True) -> dict[str, otlp.Metric]:
         """What arrives, by name."""
