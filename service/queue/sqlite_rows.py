@@ -19,7 +19,7 @@ _CONTENT: Final = msgspec.json.Decoder(AnyContent)
 
 
 INSERT: Final = f"""
-    INSERT INTO message (account, content_type, {", ".join(FIELDS)})
+    INSERT INTO message (account, file, {", ".join(FIELDS)})
     VALUES (?, ?, {", ".join("?" * len(FIELDS))})"""  # noqa: S608
 SELECT: Final = f"SELECT {', '.join(FIELDS)} FROM message"  # noqa: S608
 
@@ -29,7 +29,8 @@ def inserted(message: Message, account: str) -> list[Any]:
     row = [getattr(message, name) for name in FIELDS]
     row[0] = None
     row[_CONTENT_AT] = msgspec.json.encode(message.content).decode()
-    return [account, message.content.__struct_config__.tag, *row]
+    file = getattr(message.content, "file", None)
+    return [account, None if file is None else file.sha256, *row]
 
 
 def update(after: Message, before: Message) -> tuple[str, list[Any]] | None:
