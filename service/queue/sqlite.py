@@ -33,11 +33,12 @@ from service.queue.model import (
     SendResult,
     State,
 )
+from service.queue.sqlite_claim import BATCH
 from service.queue.sqlite_connection import connect, connect_reader
 from service.queue.sqlite_files import BATCH as FILES
 from service.queue.sqlite_source import refuse_carried
-from service.queue.sqlite_transaction import BATCH, Transaction
-from service.queue.sqlite_writer import Committed, Writer, translate
+from service.queue.sqlite_transaction import Committed, Transaction
+from service.queue.sqlite_writer import Writer, translate
 
 T = TypeVar("T")
 

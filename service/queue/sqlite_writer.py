@@ -18,8 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 from service.errors import StoreFull, StoreUnavailable
-from service.queue.model import Moves
-from service.queue.sqlite_transaction import Transaction
+from service.queue.sqlite_transaction import Committed, Transaction
 
 T = TypeVar("T")
 
@@ -37,14 +36,6 @@ _DISK_FULL: Final = frozenset(
     }
 )
 """A quota or file size limit shows as a failed write, not as SQLITE_FULL."""
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """What one commit changed, told on the event loop before its operations are answered."""
-
-    moves: Moves
-    oldest_queued_at: float | None
 
 
 @dataclass(slots=True)
@@ -170,17 +161,16 @@ def _together(
 ) -> Committed | None:
     """Run them in one commit; what it changed, if anything. Raises what the first raises that fails, and
     then nothing was changed."""
-    transaction.moves.clear()
     connection.execute("BEGIN IMMEDIATE")
     try:
         for job in group:
             job.outcome = job.operation(transaction)
-        moves = {move: messages for move, messages in transaction.moves.items() if messages}
-        transaction.write_tally(moves)
-        oldest = transaction.oldest_queued_at()
+        committed = transaction.finish()
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:  # SQLite has already rolled back on a full disk
             connection.execute("ROLLBACK")
+        transaction.ended(kept=False)
         raise
-    return Committed(moves, oldest) if moves else None
+    transaction.ended(kept=True)
+    return committed

@@ -320,7 +320,7 @@ def _live_a_life(queue: Transaction) -> None:
     _step_in(queue)
     queue.expire(now=5.0)
     queue.claim(worker="w", now=5.0, limit=1, fair=True)
-    queue.write_tally(queue.moves)
+    queue.finish()
     queue.tallies()
     queue.oldest_queued_at()
     queue.prune(now=1e9)
