@@ -34,19 +34,19 @@ _BY_KEY: Final = f"{rows.SELECT} WHERE account = ? AND idempotency_key = ?"
 _BY_WHATSAPP_ID: Final = f"{rows.SELECT} WHERE account = ? AND whatsapp_id = ?"
 _ORPHANS: Final = f"""{rows.SELECT} INDEXED BY message_sending
     WHERE account = ? AND state = 'sending' AND worker <> ? ORDER BY chat, seq"""
-_UNKNOWNS: Final = f"""{rows.SELECT} INDEXED BY message_unknown
-    WHERE account = ? AND state = 'unknown' ORDER BY seq"""
+_UNKNOWNS: Final = f"""{rows.SELECT} INDEXED BY message_state
+    WHERE account = ? AND state = 'unknown' AND state <> 'sending' ORDER BY seq"""
 _EXPIRED: Final = f"""{rows.SELECT} INDEXED BY message_expiry
     WHERE account = ? AND state = 'queued' AND expires_at <= ? LIMIT {BATCH}"""
 _OLDEST: Final = """
-    SELECT accepted_at FROM message INDEXED BY message_queued
-    WHERE account = ? AND state = 'queued' ORDER BY seq LIMIT 1"""
+    SELECT accepted_at FROM message INDEXED BY message_state
+    WHERE account = ? AND state = 'queued' AND state <> 'sending' ORDER BY seq LIMIT 1"""
 _FORGET: Final = f"""
     DELETE FROM message WHERE seq IN (
         SELECT seq FROM message WHERE account = ? AND state = ? AND finished_at <= ? LIMIT {BATCH})
     RETURNING file"""  # noqa: S608
-_DEAD: Final = f"""{rows.SELECT} INDEXED BY message_rest
-    WHERE account = ? AND state = 'dead' AND finished_at IS NOT NULL AND seq > ? ORDER BY seq LIMIT {BATCH}"""
+_DEAD: Final = f"""{rows.SELECT} INDEXED BY message_state
+    WHERE account = ? AND state = 'dead' AND state <> 'sending' AND seq > ? ORDER BY seq LIMIT {BATCH}"""
 
 _WAITING: Final = """
     SELECT due_at FROM lane WHERE account = ? AND turn = 'waiting' ORDER BY due_at LIMIT 1"""

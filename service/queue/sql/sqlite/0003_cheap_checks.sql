@@ -71,11 +71,9 @@ CREATE UNIQUE INDEX message_idempotency ON message (account, idempotency_key) WH
 CREATE INDEX message_whatsapp_id ON message (account, whatsapp_id) WHERE whatsapp_id IS NOT NULL;
 CREATE INDEX message_line ON message (account, chat, seq) WHERE state IN ('queued', 'unknown');
 CREATE INDEX message_sending ON message (account, chat, seq) WHERE state = 'sending';
-CREATE INDEX message_unknown ON message (account, seq) WHERE state = 'unknown';
-CREATE INDEX message_queued ON message (account, seq, accepted_at) WHERE state = 'queued';
 CREATE INDEX message_expiry ON message (account, expires_at) WHERE state = 'queued';
 CREATE INDEX message_finished ON message (account, state, finished_at) WHERE finished_at IS NOT NULL;
-CREATE INDEX message_rest ON message (account, state, seq) WHERE finished_at IS NOT NULL OR state = 'held';
+CREATE INDEX message_state ON message (account, state, seq) WHERE state <> 'sending';
 CREATE INDEX message_chat ON message (account, chat, seq);
 CREATE INDEX message_file ON message (account, file) WHERE file IS NOT NULL;
 
