@@ -27,7 +27,7 @@ from service.queue.sqlite import SqliteStore
 from service.queue.sqlite_connection import connect, connect_reader
 from service.queue.sqlite_transaction import Transaction
 from tests.component.queue.conftest import MakeStore
-from tests.component.queue.support import claimed, keep, to, value
+from tests.component.queue.support import DEADLINE_S, claimed, keep, to, value
 from tests.people import ANN, BEN, CLEO
 from tests.unit.queue.messages import text_of
 
@@ -76,14 +76,40 @@ async def test_a_commit_that_may_wait_is_shared_with_the_next_that_may_not(datab
         commits: list[Moves] = []
         store.subscribe(commits.append)
         assert store._writer is not None
-        waiting = store._writer.submit(
+        completing = store._writer.submit(
             lambda t: t.complete(claim, whatsapp_id="3EB0", now=3.0), within_s=3600
         )
-        completing = asyncio.create_task(waiting)
-        await asyncio.sleep(0)  # submitted first
+        await asyncio.sleep(0.01)
+        assert not completing.done()
         await keep(store, to(BEN), now=4.0)
         assert (await completing).state is State.SENT
         assert commits == [{(State.SENDING, State.SENT): 1, (None, State.QUEUED): 1}]
+    finally:
+        await store.close()
+
+
+async def test_a_commit_that_may_wait_comes_in_time_though_nobody_shares_it(database: Path) -> None:
+    store = sqlite_store(database)
+    await store.open()
+    try:
+        assert store._writer is not None
+        async with asyncio.timeout(DEADLINE_S):
+            assert await store._writer.submit(Transaction.next_due, within_s=0.01) is None
+            last = store._writer.submit(Transaction.next_due, within_s=3600)
+            await store.close()
+            assert await last is None, "an end waits for nobody, either"
+    finally:
+        await store.close()
+
+
+async def test_what_is_submitted_in_one_turn_of_the_event_loop_shares_a_commit(database: Path) -> None:
+    store = sqlite_store(database)
+    await store.open()
+    try:
+        commits: list[Moves] = []
+        store.subscribe(commits.append)
+        await asyncio.gather(*(store.enqueue([to(ANN)], now=1.0) for _ in range(9)))
+        assert commits == [{(None, State.QUEUED): 9}]
     finally:
         await store.close()
 
