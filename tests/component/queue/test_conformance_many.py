@@ -93,6 +93,18 @@ def told(claims: list[Claim], texts: dict[int | None, str]) -> list[tuple[str, s
     return [(text_of(claim.message), texts[claim.behind]) for claim in claims]
 
 
+async def test_a_retry_is_behind_nothing_and_who_comes_after_it_is_behind_who_was_in_flight(
+    store: QueueStore, clock: FakeClock
+) -> None:
+    await keep(store, *(to(ANN, str(i)) for i in range(1, 4)), now=clock.now())
+    first, second = await store.claim(worker=WORKER, now=clock.now(), limit=2)
+    assert second.behind == first.token
+    await store.fail(first, result=SendResult.RETRYABLE, error="e", retry_at=clock.now(), now=clock.now())
+    again, third = await store.claim(worker=WORKER, now=clock.now(), limit=3)
+    assert (text_of(again.message), again.behind) == ("1", None)
+    assert (text_of(third.message), third.behind) == ("3", second.token)
+
+
 async def test_what_is_claimed_and_sent_and_received_is_what_the_transitions_make_of_each(
     store: QueueStore, clock: FakeClock
 ) -> None:
