@@ -188,9 +188,9 @@ def _together(
         committed = transaction.finish()
         connection.execute("COMMIT")
     except BaseException:
+        transaction.ended(kept=False)
         if connection.in_transaction:  # SQLite has already rolled back on a full disk
             connection.execute("ROLLBACK")
-        transaction.ended(kept=False)
         raise
     transaction.ended(kept=True)
     return committed

@@ -22,7 +22,7 @@ from service.clock import SystemClock
 from service.errors import StoreTooNew, StoreUnavailable
 from service.queue.metrics import QueueMetrics
 from service.queue.migrations import migrate, migrations, statements
-from service.queue.model import Cooldown, Cooling, Moves, Query, SendResult, State
+from service.queue.model import Cooldown, Cooling, Message, Moves, Query, SendResult, State
 from service.queue.sqlite import SqliteStore
 from service.queue.sqlite_connection import connect, connect_reader
 from service.queue.sqlite_transaction import Transaction
@@ -436,6 +436,26 @@ async def test_a_write_that_breaks_a_rule_harms_no_other(database: Path) -> None
         assert [type(outcome) for outcome in outcomes] == [list, StoreUnavailable, list]
         assert store.counts()[State.QUEUED] == 2
         assert text_of((await claimed(store, now=1.0)).message) == "1"
+    finally:
+        await store.close()
+
+
+async def test_what_was_undone_because_of_another_is_written_all_the_same(database: Path) -> None:
+    store = sqlite_store(database)
+    await store.open()
+    try:
+        await keep(store, to(ANN), now=1.0)
+        claim = await claimed(store, now=2.0)
+        sent, refused = await asyncio.gather(
+            store.complete(claim, whatsapp_id="w1", now=3.0),
+            store.enqueue([to(ANN, priority=11)], now=3.0),
+            return_exceptions=True,
+        )
+        assert isinstance(refused, StoreUnavailable)
+        assert isinstance(sent, Message)
+        assert await store.get(sent.id) == sent
+        assert (await store.acquaintance(sent.chat)).first_sent_at == 3.0
+        assert store.counts()[State.SENT] == 1
     finally:
         await store.close()
 
