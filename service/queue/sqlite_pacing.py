@@ -24,16 +24,37 @@ _COOL: Final = """
 _COOLDOWNS: Final = "SELECT cooling, until, times FROM cooldown WHERE account = ?"
 
 
+KNOWN_CHATS: Final = 100_000
+"""Most chats of which is remembered that nothing new need be written when something is sent there."""
+
+
 class Pacing:
     """The memory of one account."""
 
     def __init__(self, connection: sqlite3.Connection, account: str) -> None:
         self._execute = connection.execute
+        self._execute_many = connection.executemany
         self._account = account
+        self._met: dict[str, float] = {}
+        self._acquainted: set[str] = set()
 
     def sent(self, chat: str, *, at: float) -> None:
-        """Something was sent there."""
-        self._execute(_SENT, (self._account, chat, at))
+        """Something was sent there; `flush` writes it."""
+        if chat not in self._acquainted:
+            self._met.setdefault(chat, at)
+
+    def flush(self) -> None:
+        """Write where something was sent for the first time, as far as this process knows."""
+        if self._met:
+            self._execute_many(_SENT, [(self._account, chat, at) for chat, at in self._met.items()])
+
+    def ended(self, *, kept: bool) -> None:
+        """The transaction ended: what was written is kept, or gone."""
+        if kept and self._met:
+            if len(self._acquainted) > KNOWN_CHATS:
+                self._acquainted.clear()
+            self._acquainted.update(self._met)
+        self._met.clear()
 
     def heard(self, chat: str, *, at: float) -> None:
         """See QueueStore.heard."""
@@ -48,7 +69,7 @@ class Pacing:
         """See QueueStore.acquaint."""
         for chat, acquaintance in known.items():
             if acquaintance.first_sent_at is not None:
-                self.sent(chat, at=acquaintance.first_sent_at)
+                self._execute(_SENT, (self._account, chat, acquaintance.first_sent_at))
             if acquaintance.heard_at is not None:
                 self.heard(chat, at=acquaintance.heard_at)
 

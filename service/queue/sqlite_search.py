@@ -16,18 +16,10 @@ short, even empty, and not the last."""
 _LATEST: Final = "AND seq < ? ORDER BY seq DESC LIMIT ?"
 _ALL: Final = f"{rows.SELECT} NOT INDEXED WHERE account = ? {_LATEST}"
 _OF_CHAT: Final = f"{rows.SELECT} INDEXED BY message_chat WHERE account = ? AND chat = ? {_LATEST}"
-_WAITING: Final = {
-    state: f"{rows.SELECT} INDEXED BY {index} WHERE account = ? AND state = '{state}' {_LATEST}"
-    for state, index in {
-        State.QUEUED: "message_queued",
-        State.UNKNOWN: "message_unknown",
-        State.HELD: "message_rest",
-    }.items()
-}
+_OF_STATE: Final = f"""{rows.SELECT} INDEXED BY message_state
+    WHERE account = ? AND state = ? AND state <> 'sending' {_LATEST}"""
 _SENDING: Final = f"""{rows.SELECT} INDEXED BY message_sending
     WHERE account = ? AND state = 'sending' AND seq < ?"""  # never more than a few
-_SETTLED: Final = f"""{rows.SELECT} INDEXED BY message_rest
-    WHERE account = ? AND state = ? AND finished_at IS NOT NULL {_LATEST}"""
 
 _END: Final = 2**63 - 1
 
@@ -69,9 +61,7 @@ def _of_state(
     if state is State.SENDING:
         sending = _messages(connection.execute(_SENDING, (account, before)))
         return sorted(sending, key=lambda message: -message.seq)
-    if state in _WAITING:
-        return _messages(connection.execute(_WAITING[state], (account, before, query.limit + 1)))
-    return _messages(connection.execute(_SETTLED, (account, state.value, before, query.limit + 1)))
+    return _messages(connection.execute(_OF_STATE, (account, state.value, before, query.limit + 1)))
 
 
 def _of_chat(connection: sqlite3.Connection, account: str, query: Query, *, chat: str, before: int) -> Page:

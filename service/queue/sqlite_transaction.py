@@ -3,11 +3,11 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
+from service.queue import sqlite_claim, sqlite_search, transitions
 from service.queue import sqlite_rows as rows
-from service.queue import sqlite_search, transitions
-from service.queue.assembly import changed
 from service.queue.making import made, new_secret
 from service.queue.model import (
     RETENTION_S,
@@ -22,68 +22,39 @@ from service.queue.model import (
     SendResult,
     State,
 )
+from service.queue.sqlite_claim import BATCH
 from service.queue.sqlite_files import Files
+from service.queue.sqlite_messages import Messages
 from service.queue.sqlite_pacing import Pacing
 
 EARLY_RECEIPT_S: Final = 3600.0
-BATCH: Final = 256
-"""Most rows that one transaction promotes, expires or forgets, so that none of them takes long."""
-
 _BY_ID: Final = f"{rows.SELECT} WHERE account = ? AND id = ?"
 _BY_SEQ: Final = f"{rows.SELECT} WHERE seq = ?"
 _BY_KEY: Final = f"{rows.SELECT} WHERE account = ? AND idempotency_key = ?"
 _BY_WHATSAPP_ID: Final = f"{rows.SELECT} WHERE account = ? AND whatsapp_id = ?"
 _ORPHANS: Final = f"""{rows.SELECT} INDEXED BY message_sending
     WHERE account = ? AND state = 'sending' AND worker <> ? ORDER BY chat, seq"""
-_UNKNOWNS: Final = f"""{rows.SELECT} INDEXED BY message_unknown
-    WHERE account = ? AND state = 'unknown' ORDER BY seq"""
+_UNKNOWNS: Final = f"""{rows.SELECT} INDEXED BY message_state
+    WHERE account = ? AND state = 'unknown' AND state <> 'sending' ORDER BY seq"""
 _EXPIRED: Final = f"""{rows.SELECT} INDEXED BY message_expiry
     WHERE account = ? AND state = 'queued' AND expires_at <= ? LIMIT {BATCH}"""
 _OLDEST: Final = """
-    SELECT accepted_at FROM message INDEXED BY message_queued
-    WHERE account = ? AND state = 'queued' ORDER BY seq LIMIT 1"""
-_BEHIND: Final = """
-    SELECT claim_token FROM message INDEXED BY message_sending
-    WHERE account = ? AND chat = ? AND seq < ? AND state = 'sending'
-    ORDER BY seq DESC LIMIT 1"""
+    SELECT accepted_at FROM message INDEXED BY message_state
+    WHERE account = ? AND state = 'queued' AND state <> 'sending' ORDER BY seq LIMIT 1"""
 _FORGET: Final = f"""
     DELETE FROM message WHERE seq IN (
         SELECT seq FROM message WHERE account = ? AND state = ? AND finished_at <= ? LIMIT {BATCH})
     RETURNING file"""  # noqa: S608
-_DEAD: Final = f"""{rows.SELECT} INDEXED BY message_rest
-    WHERE account = ? AND state = 'dead' AND finished_at IS NOT NULL AND seq > ? ORDER BY seq LIMIT {BATCH}"""
+_DEAD: Final = f"""{rows.SELECT} INDEXED BY message_state
+    WHERE account = ? AND state = 'dead' AND state <> 'sending' AND seq > ? ORDER BY seq LIMIT {BATCH}"""
 
-_LANE_PROMOTE: Final = f"""
-    UPDATE lane SET turn = 'ready' WHERE (account, chat) IN (
-        SELECT account, chat FROM lane WHERE account = ? AND turn = 'waiting' AND due_at <= ?
-        ORDER BY due_at, priority DESC, seq LIMIT {BATCH})"""  # noqa: S608
-_LANE_READY: Final = """
-    SELECT seq FROM lane WHERE account = ? AND turn = 'ready' AND NOT EXISTS (
-        SELECT 1 FROM message INDEXED BY message_sending
-        WHERE account = lane.account AND chat = lane.chat AND state = 'sending' AND worker <> ?)"""
-_LANE_NEXT: Final = f"{_LANE_READY} ORDER BY priority DESC, seq LIMIT 1"
-_LANE_FAIR: Final = f"{_LANE_READY} ORDER BY seq LIMIT 1"
-_LANE_WAITING: Final = """
+_WAITING: Final = """
     SELECT due_at FROM lane WHERE account = ? AND turn = 'waiting' ORDER BY due_at LIMIT 1"""
-_LANE_HEAD: Final = """
-    SELECT seq, state, priority, due_at, expires_at FROM message INDEXED BY message_line
-    WHERE account = ? AND chat = ? AND state IN ('queued', 'unknown') ORDER BY seq LIMIT 1"""
-_LANE_OPEN: Final = """
-    INSERT INTO lane (account, chat, seq, priority, turn, due_at) VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO NOTHING"""
-_LANE_SET: Final = """
-    INSERT INTO lane (account, chat, seq, priority, turn, due_at) VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET seq = excluded.seq, priority = excluded.priority, turn = excluded.turn,
-                              due_at = excluded.due_at"""
-_LANE_CLOSE: Final = "DELETE FROM lane WHERE account = ? AND chat = ?"
 
-_NEXT_CLAIM: Final = """
-    INSERT INTO claim_counter (account, token) VALUES (?, 1)
-    ON CONFLICT DO UPDATE SET token = token + 1 RETURNING token"""
 _CLAIMS_AFTER: Final = """
     INSERT INTO claim_counter (account, token) VALUES (?, ?)
     ON CONFLICT DO UPDATE SET token = max(token, excluded.token)"""
-_TALLY_OPEN: Final = "INSERT INTO tally (messages, account, state) VALUES (?, ?, ?)"
+_TALLY_OPEN: Final = "INSERT INTO tally (account, state, messages) VALUES (?, ?, 0) ON CONFLICT DO NOTHING"
 _TALLY: Final = "UPDATE tally SET messages = messages + ? WHERE account = ? AND state = ?"
 _TALLIES: Final = "SELECT state, messages FROM tally WHERE account = ?"
 
@@ -95,18 +66,30 @@ _EARLY_TAKEN: Final = "DELETE FROM early_receipt WHERE account = ? AND whatsapp_
 _EARLY_FORGET: Final = "DELETE FROM early_receipt WHERE account = ? AND kept_at <= ?"
 
 
-class Transaction:
-    """The operations on one account's queue. The caller begins, commits and rolls back.
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What one commit changed, and how the queue stands after it."""
 
-    `moves` counts what moved since it was last emptied. `files` and `pacing` are what is kept beside the
-    messages.
+    moves: Moves
+    oldest_queued_at: float | None
+
+
+class Transaction:
+    """The operations on one account's queue. The caller begins, commits and rolls back, and tells.
+
+    `files` and `pacing` are what is kept beside the messages.
     """
 
     def __init__(self, connection: sqlite3.Connection, account: str) -> None:
         self._connection = connection
         self._execute = connection.execute
+        self._execute_many = connection.executemany
         self._account = account
-        self.moves: Counter[tuple[State | None, State | None]] = Counter()
+        self._messages = Messages(connection, account)
+        self._save = self._messages.save
+        self._one, self._many = self._messages.one, self._messages.many
+        self.moves = self._messages.moves
+        self._tally_is_open = False
         self.files = Files(connection, account)
         self.pacing = Pacing(connection, account)
 
@@ -124,26 +107,18 @@ class Transaction:
         first = self._of_key(new.idempotency_key)
         if first is not None:
             return Enqueued(first, created=False)
-        return Enqueued(self._insert(made(new, now=now), now=now), created=True)
+        return Enqueued(self._messages.insert(made(new, now=now), now=now), created=True)
 
     def adopt(self, messages: Iterable[Message], *, now: float) -> int:
         """See QueueStore.adopt."""
         adopted = [
-            self._insert(message, now=now)
+            self._messages.insert(message, now=now)
             for message in messages
             if self.get(message.id) is None and self._of_key(message.idempotency_key) is None
         ]
         last = max((message.claim_token or 0 for message in adopted), default=0)
         self._execute(_CLAIMS_AFTER, (self._account, last))
         return len(adopted)
-
-    def _insert(self, message: Message, *, now: float) -> Message:
-        seq = self._execute(rows.INSERT, rows.inserted(message, self._account)).lastrowid
-        message = changed(message, {"seq": seq})
-        if message.state in _IN_LINE:
-            self._execute(_LANE_OPEN, self._lane(message, now=now))
-        self.moves[None, message.state] += 1
-        return message
 
     def _of_key(self, idempotency_key: str | None) -> Message | None:
         return None if idempotency_key is None else self._one(_BY_KEY, (self._account, idempotency_key))
@@ -195,35 +170,19 @@ class Transaction:
     def claim(self, *, worker: str, now: float, limit: int, fair: bool) -> tuple[list[Claim], bool]:
         """See QueueStore.claim. The second value tells that there is more to look at: call again if there was
         none."""
-        claims: list[Claim] = []
-        self._execute(_LANE_PROMOTE, (self._account, now))
-        for _ in range(limit + BATCH):
-            row = self._execute(_LANE_FAIR if fair else _LANE_NEXT, (self._account, worker)).fetchone()
-            if row is None:
-                return claims, False
-            message = self._one(_BY_SEQ, row)
-            assert message is not None, f"lane names message {row[0]}, which is not kept"
-            if message.expires_at <= now:
-                self._save(transitions.expired(message, now=now), message, now=now)
-                continue
-            claims.append(self._claim(message, worker=worker, now=now))
-            if len(claims) == limit:
-                break
-        return claims, True
-
-    def _claim(self, message: Message, *, worker: str, now: float) -> Claim:
-        (token,) = self._execute(_NEXT_CLAIM, (self._account,)).fetchone()
-        before = self._execute(_BEHIND, (self._account, message.chat, message.seq)).fetchone()
-        sending = transitions.claimed(message, token=token, worker=worker, now=now)
-        self._save(sending, message, now=now)
-        return Claim(sending, token, behind=before[0] if before else None)
+        return sqlite_claim.take(self._messages, worker=worker, now=now, limit=limit, fair=fair)
 
     def complete(self, claim: Claim, *, whatsapp_id: str, now: float) -> Message:
         """See QueueStore.complete."""
+        self.pacing.sent(claim.message.chat, at=now)
+        if claim.message.state is State.SENDING:
+            after = transitions.completed(claim.message, whatsapp_id=whatsapp_id, receipt=None, now=now)
+            if self._execute(rows.COMPLETE, rows.complete(after, claim, self._account)).rowcount:
+                self.moves[State.SENDING, State.SENT] += 1
+                return after
         before = self._held(claim)
         receipt = self._take_early(whatsapp_id)
         after = transitions.completed(before, whatsapp_id=whatsapp_id, receipt=receipt, now=now)
-        self.pacing.sent(before.chat, at=now)
         return self._save(after, before, now=now)
 
     def release(self, claim: Claim, *, now: float) -> Message:
@@ -282,7 +241,9 @@ class Transaction:
             if before is None:
                 self._remember(whatsapp_id, state, at=at, now=now)
             elif (after := transitions.received(before, state, at=at, now=now)) is not None:
-                moved.append(Receipted(self._save(after, before, now=now), before.state))
+                self._execute(rows.RECEIVE, rows.receive(after))
+                self._messages.moved(after, before, now=now)
+                moved.append(Receipted(after, before.state))
         return moved
 
     def _remember(self, whatsapp_id: str, state: State, *, at: float, now: float) -> None:
@@ -321,7 +282,7 @@ class Transaction:
 
     def next_due(self) -> float | None:
         """See QueueStore.next_due."""
-        row = self._execute(_LANE_WAITING, (self._account,)).fetchone()
+        row = self._execute(_WAITING, (self._account,)).fetchone()
         return None if row is None else float(row[0])
 
     # --- numbers ----------------------------------------------------------------------------------
@@ -330,63 +291,38 @@ class Transaction:
         """Messages by state, as far as the tally has been written."""
         return Counter({State(state): n for state, n in self._execute(_TALLIES, (self._account,))})
 
-    def write_tally(self, moves: Moves) -> None:
-        """Carry these moves into the tally."""
+    def oldest_queued_at(self) -> float | None:
+        """See QueueStore.oldest_queued_at."""
+        row = self._execute(_OLDEST, (self._account,)).fetchone()
+        return None if row is None else float(row[0])
+
+    # --- begin and end ----------------------------------------------------------------------------
+
+    def finish(self) -> Committed | None:
+        """Write what is written once for all operations; what the commit will change, if anything."""
+        self.pacing.flush()
+        moves = {move: messages for move, messages in self.moves.items() if messages}
+        if not moves:
+            return None
+        self._write_tally(moves)
+        return Committed(moves, self.oldest_queued_at())
+
+    def _write_tally(self, moves: Moves) -> None:
+        if not self._tally_is_open:
+            self._execute_many(_TALLY_OPEN, [(self._account, str(state)) for state in State])
+            self._tally_is_open = True
         change: Counter[State] = Counter()
         for (before, after), messages in moves.items():
             if before is not None:
                 change[before] -= messages
             if after is not None:
                 change[after] += messages
-        for state, messages in change.items():
-            if messages:
-                values = messages, self._account, state.value
-                if not self._execute(_TALLY, values).rowcount:
-                    self._execute(_TALLY_OPEN, values)
+        self._execute_many(
+            _TALLY, [(messages, self._account, str(state)) for state, messages in change.items() if messages]
+        )
 
-    def oldest_queued_at(self) -> float | None:
-        """See QueueStore.oldest_queued_at."""
-        row = self._execute(_OLDEST, (self._account,)).fetchone()
-        return None if row is None else float(row[0])
-
-    # --- rows -------------------------------------------------------------------------------------
-
-    def _one(self, query: str, values: Sequence[Any]) -> Message | None:
-        row = self._execute(query, values).fetchone()
-        return None if row is None else rows.message(row)
-
-    def _many(self, query: str, values: Sequence[Any]) -> list[Message]:
-        return [rows.message(row) for row in self._execute(query, values).fetchall()]
-
-    def _save(self, after: Message, before: Message, *, now: float) -> Message:
-        if (update := rows.update(after, before)) is not None:
-            self._execute(*update)
-        if after.state is not before.state:
-            self.moves[before.state, after.state] += 1
-            if before.state in _IN_LINE or after.state in _IN_LINE:
-                self._set_lane(after.chat, now=now)
-        return after
-
-    def _set_lane(self, chat: str, *, now: float) -> None:
-        row = self._execute(_LANE_HEAD, (self._account, chat)).fetchone()
-        if row is None:
-            self._execute(_LANE_CLOSE, (self._account, chat))
-            return
-        seq, state, priority, due_at, expires_at = row
-        turn, at = _turn(State(state), due_at=due_at, expires_at=expires_at, now=now)
-        self._execute(_LANE_SET, (self._account, chat, seq, priority, turn, at))
-
-    def _lane(self, message: Message, *, now: float) -> tuple[Any, ...]:
-        turn, at = _turn(message.state, due_at=message.due_at, expires_at=message.expires_at, now=now)
-        return (self._account, message.chat, message.seq, message.priority, turn, at)
-
-
-_IN_LINE: Final = frozenset({State.QUEUED, State.UNKNOWN})
-
-
-def _turn(state: State, *, due_at: float, expires_at: float, now: float) -> tuple[str, float]:
-    """A head's turn and when to look at it: an expired head is ready, for the next claim to move away."""
-    if state is State.UNKNOWN:
-        return "blocked", due_at
-    at = min(due_at, expires_at)
-    return ("ready" if at <= now else "waiting"), at
+    def ended(self, *, kept: bool) -> None:
+        """The caller has committed, or rolled back."""
+        self._tally_is_open &= kept
+        self.moves.clear()
+        self.pacing.ended(kept=kept)

@@ -3,23 +3,23 @@
 SQLite allows one writer at a time and a durable commit costs an fsync, so operations that are waiting
 when a commit ends share the next one. When one of them fails, nothing of that is kept and each runs in a
 commit of its own: it harms no other. Nobody is answered before the commit is on disk.
+
+Operations are gathered on the event loop and handed over once in a turn of it: waking the thread for each
+costs both of them more than many an operation.
 """
 
 import asyncio
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from math import inf
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 from service.errors import StoreFull, StoreUnavailable
-from service.queue.model import Moves
-from service.queue.sqlite_transaction import Transaction
+from service.queue.sqlite_transaction import Committed, Transaction
 
 T = TypeVar("T")
 
@@ -39,20 +39,10 @@ _DISK_FULL: Final = frozenset(
 """A quota or file size limit shows as a failed write, not as SQLITE_FULL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """What one commit changed, told on the event loop before its operations are answered."""
-
-    moves: Moves
-    oldest_queued_at: float | None
-
-
 @dataclass(slots=True)
 class _Job:
     operation: Callable[[Transaction], Any]
     answer: asyncio.Future[Any]
-    commit_by: float
-    """time.monotonic() until which its commit may wait for others to share it."""
     outcome: Any = None
     error: BaseException | None = None
 
@@ -77,8 +67,11 @@ class Writer:
         self._connect = connect
         self._account = account
         self._on_commit = on_commit
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
+        self._gathered: list[_Job] = []
+        self._handing_over: asyncio.Handle | None = None
+        self._waits = False
+        self._handed: SimpleQueue[list[_Job] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="queue-writer", daemon=True)
         self._opened: Future[None] = Future()
         self._closed = False
@@ -88,23 +81,43 @@ class Writer:
         self._thread.start()
         await asyncio.wrap_future(self._opened)
 
-    async def submit(self, operation: Callable[[Transaction], T], *, within_s: float = 0.0) -> T:
-        """Run the operation in some commit and answer its result once that is on disk.
+    def submit(self, operation: Callable[[Transaction], T], *, within_s: float = 0.0) -> asyncio.Future[T]:
+        """Run the operation in some commit and answer its result once that is on disk; it is in line when
+        this returns. Raises StoreUnavailable once stopped.
 
         The commit may wait for `within_s` for others to share it; one that waits for nobody ends that.
         """
         if self._closed:
             raise StoreUnavailable("queue database: closed")
-        job = _Job(operation, self._loop.create_future(), time.monotonic() + within_s)
-        self._jobs.put(job)
-        result: T = await job.answer
-        return result
+        answer: asyncio.Future[T] = self._loop.create_future()
+        self._gathered.append(_Job(operation, answer))
+        if not within_s:
+            self._hand_over_soon()
+        elif self._handing_over is None:
+            self._handing_over, self._waits = self._loop.call_later(within_s, self._hand_over), True
+        return answer
 
     async def stop(self) -> None:
         """Finish what was submitted, close the connection, end the thread."""
         self._closed = True
-        self._jobs.put(None)
+        self._hand_over()
+        self._handed.put(None)
         await asyncio.to_thread(self._thread.join)
+
+    def _hand_over_soon(self) -> None:
+        """With everything else that is submitted in this turn of the event loop."""
+        if self._handing_over is None or self._waits:
+            if self._handing_over is not None:
+                self._handing_over.cancel()
+            self._handing_over, self._waits = self._loop.call_soon(self._hand_over), False
+
+    def _hand_over(self) -> None:
+        if self._handing_over is not None:
+            self._handing_over.cancel()
+            self._handing_over = None
+        if self._gathered:
+            self._handed.put(self._gathered)
+            self._gathered = []
 
     # --- in the thread ----------------------------------------------------------------------------
 
@@ -117,24 +130,22 @@ class Writer:
         self._opened.set_result(None)
         try:
             transaction = Transaction(connection, self._account)
-            group, last = self._next_group()
-            while group or not last:
-                self._commit(connection, transaction, group)
-                group, last = ([], True) if last else self._next_group()
+            while jobs := self._next_jobs():
+                for at in range(0, len(jobs), GROUP):
+                    self._commit(connection, transaction, jobs[at : at + GROUP])
         finally:
             connection.close()
 
-    def _next_group(self) -> tuple[list[_Job], bool]:
-        """What waits, at least one job, and whether the end has been asked for."""
-        group: list[_Job] = []
-        job, commit_by = self._jobs.get(), inf
+    def _next_jobs(self) -> list[_Job]:
+        """All that waits, at least one job; none once the end has been asked for."""
+        jobs: list[_Job] = []
+        handed = self._handed.get()
         with suppress(Empty):
-            while job is not None and len(group) < GROUP:
-                group.append(job)
-                commit_by = min(commit_by, job.commit_by)
-                if len(group) < GROUP:
-                    job = self._jobs.get(timeout=max(0.0, commit_by - time.monotonic()))
-        return group, job is None
+            while handed is not None:
+                jobs += handed
+                handed = self._handed.get_nowait()
+            self._handed.put(None)  # the end: found again when these are done
+        return jobs
 
     def _commit(self, connection: sqlite3.Connection, transaction: Transaction, group: list[_Job]) -> None:
         group = [job for job in group if not job.answer.cancelled()]
@@ -170,17 +181,16 @@ def _together(
 ) -> Committed | None:
     """Run them in one commit; what it changed, if anything. Raises what the first raises that fails, and
     then nothing was changed."""
-    transaction.moves.clear()
     connection.execute("BEGIN IMMEDIATE")
     try:
         for job in group:
             job.outcome = job.operation(transaction)
-        moves = {move: messages for move, messages in transaction.moves.items() if messages}
-        transaction.write_tally(moves)
-        oldest = transaction.oldest_queued_at()
+        committed = transaction.finish()
         connection.execute("COMMIT")
     except BaseException:
+        transaction.ended(kept=False)
         if connection.in_transaction:  # SQLite has already rolled back on a full disk
             connection.execute("ROLLBACK")
         raise
-    return Committed(moves, oldest) if moves else None
+    transaction.ended(kept=True)
+    return committed

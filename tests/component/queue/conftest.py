@@ -58,14 +58,47 @@ def account() -> str:
 
 
 @pytest.fixture(params=STORES)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which store."""
+    kind: str = request.param
+    return kind
+
+
+@pytest.fixture
 def make_store(
-    request: pytest.FixtureRequest, database: Path, account: str, clock: FakeClock, metrics: QueueMetrics
+    request: pytest.FixtureRequest,
+    kind: str,
+    database: Path,
+    account: str,
+    clock: FakeClock,
+    metrics: QueueMetrics,
 ) -> MakeStore:
     """Makes an unopened store on the same data each time, as a restart does."""
-    if request.param == "sqlite":
+    if kind == "sqlite":
         return lambda: SqliteStore(database, account=ACCOUNT, metrics=metrics, clock=clock)
     url: str = request.getfixturevalue("queue_url")
     return lambda: PostgresStore(url, account=account, metrics=metrics, clock=clock)
+
+
+@pytest.fixture
+async def twins(
+    request: pytest.FixtureRequest, kind: str, tmp_path: Path, clock: FakeClock
+) -> AsyncIterator[tuple[QueueStore, QueueStore]]:
+    """Two stores with data of their own, to do the same to both in two ways."""
+
+    def make(name: str) -> QueueStore:
+        metrics = QueueMetrics(CollectorRegistry(), ACCOUNT)
+        if kind == "sqlite":
+            return SqliteStore(tmp_path / f"{name}.db", account=ACCOUNT, metrics=metrics, clock=clock)
+        url: str = request.getfixturevalue("queue_url")
+        return PostgresStore(url, account=f"{ACCOUNT}-{next(_ACCOUNTS)}", metrics=metrics, clock=clock)
+
+    one, other = make("one"), make("other")
+    await one.open()
+    await other.open()
+    yield one, other
+    await one.close()
+    await other.close()
 
 
 @pytest.fixture

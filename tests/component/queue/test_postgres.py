@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from random import Random
 
 import asyncpg
 import pytest
@@ -19,10 +18,9 @@ from service.queue import (
     postgres_operations,
     postgres_rows,
     postgres_transaction,
-    transitions,
 )
 from service.queue.metrics import QueueMetrics
-from service.queue.model import Claim, Moves, Query, SendResult, State
+from service.queue.model import Moves, State
 from service.queue.postgres import PostgresStore
 from service.queue.postgres_connection import connect
 from service.queue.postgres_listener import POLL_S
@@ -191,47 +189,6 @@ async def test_claims_made_together_are_those_that_one_after_the_other_would_get
     assert store.counts()[State.EXPIRED] == 1
 
 
-@pytest.mark.parametrize("seed", range(8))
-async def test_many_claims_together_are_given_as_one_by_one_whatever_waits(
-    processes: Processes, clock: FakeClock, seed: int
-) -> None:
-    rng = Random(seed)
-    together = await processes.start(f"together {seed}")
-    one_by_one = await processes.start(f"one by one {seed}")
-    chats = [str(15550000000 + i) for i in range(rng.randint(2, 9))]
-    priorities = rng.choice([(5,), (4, 5, 6), range(10)])
-    new = [
-        to(
-            rng.choice(chats),
-            str(i),
-            priority=rng.choice(priorities),
-            not_before=rng.choice([None, None, None, clock.now() + 2, clock.now() + 50]),
-            expires_at=rng.choice([clock.now() + 1, *[clock.now() + 100] * 5]),
-        )
-        for i in range(40)
-    ]
-    for store in (together, one_by_one):
-        await keep(store, *new, now=clock.now())
-    sending: list[tuple[Claim, Claim]] = []
-    for claims in (3, 1, 8, 2, 30):
-        clock.advance(1)
-        now, fair = clock.now(), rng.random() < 0.3
-        ours = await asyncio.gather(
-            *(claimed_or_none(together, worker="w", now=now, fair=fair) for _ in range(claims))
-        )
-        theirs = [await claimed_or_none(one_by_one, worker="w", now=now, fair=fair) for _ in range(claims)]
-        sending += [(one, two) for one, two in zip(ours, theirs, strict=True) if one and two]
-        text = {one.token: text_of(one.message) for one, _ in sending}
-        text_there = {two.token: text_of(two.message) for _, two in sending}
-        assert [one and (text_of(one.message), one.behind and text[one.behind]) for one in ours] == [
-            two and (text_of(two.message), two.behind and text_there[two.behind]) for two in theirs
-        ]
-        for one, two in rng.sample(sending, len(sending) // 2):
-            await together.complete(one, whatsapp_id=f"one {one.token}", now=now)
-            await one_by_one.complete(two, whatsapp_id=f"two {two.token}", now=now)
-            sending.remove((one, two))
-
-
 async def test_a_claim_made_with_one_of_a_later_time_gets_nothing_that_is_due_in_between(
     processes: Processes, clock: FakeClock
 ) -> None:
@@ -294,35 +251,6 @@ async def test_an_outcome_with_words_that_postgresql_cannot_keep_is_kept(
     found = await store.get(claim.message.id)
     assert found is not None
     assert found.last_error == "odd \ufffd ?"
-
-
-async def test_what_is_written_for_many_at_once_is_what_the_transitions_make_of_each(
-    processes: Processes, clock: FakeClock
-) -> None:
-    store = await processes.start()
-    await keep(store, *(to(name) for name in (ANN, BEN, CLEO)), now=clock.now())
-    kept = (await store.find(Query())).messages
-    for _ in kept:
-        claim = await claimed(store, now=clock.now())
-        await store.fail(claim, result=SendResult.RETRYABLE, error="e", retry_at=clock.now(), now=clock.now())
-    before = {message.id: message for message in (await store.find(Query())).messages}
-    clock.advance(1)
-
-    claims = await asyncio.gather(*(claimed(store, now=clock.now()) for _ in kept))
-    for claim in claims:
-        assert claim.message == transitions.claimed(
-            before[claim.message.id], token=claim.token, worker=WORKER, now=clock.now()
-        )
-        assert claim.message == await store.get(claim.message.id)
-    clock.advance(1)
-
-    await asyncio.gather(
-        *(store.complete(claim, whatsapp_id=claim.message.id, now=clock.now()) for claim in claims)
-    )
-    for claim in claims:
-        assert await store.get(claim.message.id) == transitions.completed(
-            claim.message, whatsapp_id=claim.message.id, receipt=None, now=clock.now()
-        )
 
 
 # --- the schema ---------------------------------------------------------------------------------------

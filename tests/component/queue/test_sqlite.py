@@ -9,8 +9,9 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from random import Random
 
@@ -21,12 +22,12 @@ from service.clock import SystemClock
 from service.errors import StoreTooNew, StoreUnavailable
 from service.queue.metrics import QueueMetrics
 from service.queue.migrations import migrate, migrations, statements
-from service.queue.model import Cooldown, Cooling, Moves, Query, SendResult, State
+from service.queue.model import Cooldown, Cooling, Message, Moves, Query, SendResult, State
 from service.queue.sqlite import SqliteStore
 from service.queue.sqlite_connection import connect, connect_reader
 from service.queue.sqlite_transaction import Transaction
 from tests.component.queue.conftest import MakeStore
-from tests.component.queue.support import claimed, keep, to, value
+from tests.component.queue.support import DEADLINE_S, claimed, keep, to, value
 from tests.people import ANN, BEN, CLEO
 from tests.unit.queue.messages import text_of
 
@@ -75,14 +76,40 @@ async def test_a_commit_that_may_wait_is_shared_with_the_next_that_may_not(datab
         commits: list[Moves] = []
         store.subscribe(commits.append)
         assert store._writer is not None
-        waiting = store._writer.submit(
+        completing = store._writer.submit(
             lambda t: t.complete(claim, whatsapp_id="3EB0", now=3.0), within_s=3600
         )
-        completing = asyncio.create_task(waiting)
-        await asyncio.sleep(0)  # submitted first
+        await asyncio.sleep(0.01)
+        assert not completing.done()
         await keep(store, to(BEN), now=4.0)
         assert (await completing).state is State.SENT
         assert commits == [{(State.SENDING, State.SENT): 1, (None, State.QUEUED): 1}]
+    finally:
+        await store.close()
+
+
+async def test_a_commit_that_may_wait_comes_in_time_though_nobody_shares_it(database: Path) -> None:
+    store = sqlite_store(database)
+    await store.open()
+    try:
+        assert store._writer is not None
+        async with asyncio.timeout(DEADLINE_S):
+            assert await store._writer.submit(Transaction.next_due, within_s=0.01) is None
+            last = store._writer.submit(Transaction.next_due, within_s=3600)
+            await store.close()
+            assert await last is None, "an end waits for nobody, either"
+    finally:
+        await store.close()
+
+
+async def test_what_is_submitted_in_one_turn_of_the_event_loop_shares_a_commit(database: Path) -> None:
+    store = sqlite_store(database)
+    await store.open()
+    try:
+        commits: list[Moves] = []
+        store.subscribe(commits.append)
+        await asyncio.gather(*(store.enqueue([to(ANN)], now=1.0) for _ in range(9)))
+        assert commits == [{(None, State.QUEUED): 9}]
     finally:
         await store.close()
 
@@ -138,26 +165,79 @@ def test_migrations_are_applied_once() -> None:
         assert connection.execute("PRAGMA user_version").fetchone() == (max(migrations()),)
 
 
+def schema(connection: sqlite3.Connection, number: int) -> None:
+    """Apply the migrations up to this one."""
+    for step in range(1, number + 1):
+        for statement in statements(migrations()[step]):
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {number}")
+
+
 async def test_messages_of_the_first_schema_are_read_by_this_one(database: Path) -> None:
+    content = json.dumps({"file": {"sha256": "f", "media_type": "image/png", "size_bytes": 1}})
     with closing(sqlite3.connect(database, isolation_level=None)) as first:
-        for statement in statements(migrations()[1]):
-            first.execute(statement)
-        first.execute("PRAGMA user_version = 1")
-        first.execute(
+        schema(first, 1)
+        first.executemany(
             """INSERT INTO message (
                    id, account, chat, content_type, content, priority, on_unknown, max_attempts, state,
                    attempts, secret, accepted_at, due_at, expires_at)
-               VALUES ('m', 'default', 'c', 'text', '{"text":"hello"}', 5, 'resend', 10, 'queued',
-                       0, zeroblob(32), 1.0, 1.0, 9.0)"""
+               VALUES (?, 'default', 'c', ?, ?, 5, 'resend', 10, 'queued', 0, zeroblob(32), 1.0, 1.0, 9.0)""",
+            [("m", "text", '{"text":"hello"}'), ("p", "image", content), ("gone", "text", '{"text":""}')],
         )
+        first.execute("INSERT INTO lane VALUES ('default', 'c', 1, 5, 'ready', 1.0)")
+        first.execute("INSERT INTO tally VALUES ('default', 'queued', 2)")
+        first.execute("DELETE FROM message WHERE id = 'gone'")
     store = sqlite_store(database)
     await store.open()
     try:
-        message = await store.get("m")
+        message, picture = await store.get("m"), await store.get("p")
         assert message is not None
         assert (text_of(message), message.resends) == ("hello", 0)
+        assert picture is not None
+        assert (await claimed(store, now=2.0)).message.id == "m"
+        (new,) = await keep(store, to(ANN), now=2.0)
+        assert new.seq == 4, "no number is given twice, though its message is gone"
+        with closing(sqlite3.connect(database)) as look:
+            assert look.execute("SELECT file FROM message ORDER BY seq").fetchall() == [
+                (None,),
+                ("f",),
+                (None,),
+            ]
     finally:
         await store.close()
+
+
+def test_the_rules_of_the_schema_were_not_loosened_when_they_were_made_cheap() -> None:
+    before = _allowed(2, content_type="text")
+    assert len(before) == 52
+    assert _allowed(3, resends=0) == before
+
+
+def _allowed(number: int, **also: object) -> set[tuple[str, tuple[bool, ...]]]:
+    """Of every state with every choice of what is NULL, those that a schema allows."""
+    values: dict[str, object] = {
+        "worker": "w", "claim_token": 1, "claimed_at": 1.0, "sent_at": 1.0, "whatsapp_id": "w1",
+        "delivered_at": 1.0, "read_at": 1.0, "finished_at": 1.0,
+    }  # fmt: skip
+    rest = {
+        "id": "i", "account": "a", "chat": "c", "content": "{}", "priority": 5, "on_unknown": "hold",
+        "max_attempts": 1, "attempts": 0, "secret": bytes(32), "accepted_at": 1.0, "due_at": 1.0,
+        "expires_at": 1.0, **also,
+    }  # fmt: skip
+    names = ("state", *values, *rest)
+    insert = f"INSERT INTO message ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    found = set()
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        schema(connection, number)
+        for state, given in product((*State, "lost"), product((False, True), repeat=len(values))):
+            chosen = [
+                value if is_given else None for value, is_given in zip(values.values(), given, strict=True)
+            ]
+            with suppress(sqlite3.IntegrityError):
+                connection.execute(insert, (state, *chosen, *rest.values()))
+                connection.execute("DELETE FROM message")
+                found.add((str(state), given))
+    return found
 
 
 def test_migrations_are_numbered_without_gaps() -> None:
@@ -266,7 +346,7 @@ def _live_a_life(queue: Transaction) -> None:
     _step_in(queue)
     queue.expire(now=5.0)
     queue.claim(worker="w", now=5.0, limit=1, fair=True)
-    queue.write_tally(queue.moves)
+    queue.finish()
     queue.tallies()
     queue.oldest_queued_at()
     queue.prune(now=1e9)
@@ -356,6 +436,26 @@ async def test_a_write_that_breaks_a_rule_harms_no_other(database: Path) -> None
         assert [type(outcome) for outcome in outcomes] == [list, StoreUnavailable, list]
         assert store.counts()[State.QUEUED] == 2
         assert text_of((await claimed(store, now=1.0)).message) == "1"
+    finally:
+        await store.close()
+
+
+async def test_what_was_undone_because_of_another_is_written_all_the_same(database: Path) -> None:
+    store = sqlite_store(database)
+    await store.open()
+    try:
+        await keep(store, to(ANN), now=1.0)
+        claim = await claimed(store, now=2.0)
+        sent, refused = await asyncio.gather(
+            store.complete(claim, whatsapp_id="w1", now=3.0),
+            store.enqueue([to(ANN, priority=11)], now=3.0),
+            return_exceptions=True,
+        )
+        assert isinstance(refused, StoreUnavailable)
+        assert isinstance(sent, Message)
+        assert await store.get(sent.id) == sent
+        assert (await store.acquaintance(sent.chat)).first_sent_at == 3.0
+        assert store.counts()[State.SENT] == 1
     finally:
         await store.close()
 
