@@ -85,7 +85,8 @@ class Writer:
         """Run the operation in some commit and answer its result once that is on disk; it is in line when
         this returns. Raises StoreUnavailable once stopped.
 
-        The commit may wait for `within_s` for others to share it; one that waits for nobody ends that.
+        The commit may wait for `within_s`, or as long as the first that waits, for others to share it; one
+        that waits for nobody ends that.
         """
         if self._closed:
             raise StoreUnavailable("queue database: closed")

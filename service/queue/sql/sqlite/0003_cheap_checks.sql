@@ -1,6 +1,6 @@
--- Rules that cost little to check. SQLite builds a table each time it comes upon IN with three values or more, and that
--- took half of the time of every UPDATE; so they are a table here. `file` is written, not worked out each time; the
--- content, which may be long, comes last, so that nobody has to read past it.
+-- The same rules, cheaper to check: for IN with three values or more SQLite builds a table each time, and that was half of
+-- the time of every UPDATE. `file` is written instead of worked out of the content each time, one index tells the states of
+-- all messages but those that are being sent, and the content, which may be long, comes last: nobody has to read past it.
 
 CREATE TABLE message_anew (
     seq             INTEGER PRIMARY KEY AUTOINCREMENT, -- order of acceptance, never given twice
