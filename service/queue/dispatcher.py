@@ -38,7 +38,7 @@ from service.telemetry.within import failed, within
 
 log = structlog.get_logger(__name__)
 
-AT_HAND: Final = 10
+AT_HAND: Final = 16
 """Messages handed to the engine at once, the one in flight included; it takes 12. With sends of 2 ms and 6 at
 hand the engine was without any for a sixth of the time, with 10 for a twentieth; 16 were no better."""
 

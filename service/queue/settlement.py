@@ -82,9 +82,10 @@ class Settlement:
         )
         if message is None:
             return
-        self._metrics.sent(message, now=self._clock.now())
+        now = self._clock.now()
+        self._metrics.sent(message, now=message.sent_at or now)  # the commit may have waited for company
         if message.state is not State.SENT:  # its receipt was faster
-            self._metrics.delivered(delivery_s(message.accepted_at, message.delivered_at, self._clock.now()))
+            self._metrics.delivered(delivery_s(message.accepted_at, message.delivered_at, now))
         self._log("message.sent", message, state=message.state.value)
 
     async def _release(self, claim: Claim, outcome: Outcome) -> None:

@@ -43,9 +43,11 @@ from service.queue.sqlite_writer import Writer, translate
 T = TypeVar("T")
 
 LINGER_S: Final = 0.02
-"""How long the commit of a completion waits for others to share it, as PostgreSQL's commit_delay does. Nobody
-waits for it, and the engine has noted the outcome. While there is more to send to a near server, the next
-claims come sooner and take it along: that halved the commits, to one for every five messages."""
+"""How long the commit of a completion or a receipt waits for others to share it, as PostgreSQL's commit_delay
+does. Nobody waits for it, and the engine has noted what it says. While there is more to send to a near
+server, the next claims come sooner and take it along: that halved the commits."""
+
+_LINGERS: Final = frozenset({StoreOperation.COMPLETE, StoreOperation.RECEIVE})
 
 
 class SqliteStore:
@@ -324,7 +326,7 @@ class SqliteStore:
         if self._writer is None:
             raise StoreUnavailable("queue database: not open")
         try:
-            within_s = LINGER_S if operation is StoreOperation.COMPLETE else 0.0
+            within_s = LINGER_S if operation in _LINGERS else 0.0
             answer = await self._measured(operation, self._writer.submit(work, within_s=within_s))
         except StoreUnavailable as error:
             self._trouble = str(error)
