@@ -7,40 +7,43 @@ A message counts once what is known of it is on disk: taken, done, and the row t
 The others do nothing but that: no order within a chat, no expiry, no receipts, which this queue has. Each
 has the settings that it documents, and the best of those that were tried on two cores. "At work" are messages
 that are taken and not yet known to be done; none has more of them than it says:
-- this queue: claims as many as are free and completes each message by itself, as the dispatcher does, in shares
-  of the places, one share at 10 and at 50, two at 500 (2 of 5 made 1,200 where 1 of 10 made 1,900; 2 of 25 3,600
-  where 1 of 50 made 5,500).
-- pgqueuer: asyncpg, a connection for each manager, `autovac`, durable tables. A manager fetches a batch while the
-  last one's outcomes are buffered, so that it has two batches at work (counted in its log): with 10 at work it has
-  batches of 5, with 50 of 25 (2 managers of 12 made 6,600 a second where 1 of 25 made 7,400), with 500 two managers
-  of 125 (11,000 and 11,400; 1 of 250 11,600 and 9,700). `max_concurrent_tasks` would say the same, and cost more.
+- this queue: claims as many as are free and completes each message by itself, as the dispatcher does, in
+  shares of the places, one share at 10 and at 50, two at 500 (2 of 5 made 1,200 where 1 of 10 made 1,900; 2
+  of 25 3,600 where 1 of 50 made 5,500).
+- pgqueuer: asyncpg, a connection for each manager, `autovac`, durable tables. A manager fetches a batch
+  while the last one's outcomes are buffered, so that it has two batches at work (counted in its log): with
+  10 at work it has batches of 5, with 50 of 25 (2 managers of 12 made 6,600 a second where 1 of 25 made
+  7,400), with 500 two managers of 125 (11,000 where 1 of 250 made 11,600, 9,700 where it made 9,000).
 - procrastinate: psycopg's accelerated build. Concurrency 10 made 590 jobs a second, 1 380 and 30 340.
 
 How fast a queue is depends most on how many messages are at work at a time, because those share statements
 and commits. So each of them is compared to this queue with as many.
 
-With 10 at work this queue is ahead of pgqueuer (1.1, of 2,300 a second), with 50 behind (0.8, of 7,100), with 500
-about as fast (1.0, of 9,700), on a machine that others used at times. With as many shares its CPU time is 70
-microseconds a message here and 77 at the server with 500 at work, pgqueuer's 69 and 83; with 50 68 and 111 against
-68 and 83; with 10 139 and 231 against 157 and 260. Single rounds differed by a third.
+On a machine that others used at times this queue was 1.4 times as fast as pgqueuer with 10 at work (2,500 a
+second), 1.1 times with 50 (6,400), as fast with 500 (1.0, of 8,700); in another run 1.1, 0.8 and 1.0. In
+CPU time, which depends less on the others, that other run took here and at the server, in microseconds a
+message: 139 and 231 with 10, 68 and 111 with 50, 70 and 77 with 500; pgqueuer 157 and 260, 68 and 83, 69
+and 83.
 
-How that came, in microseconds of CPU a message, here and at the server, of rounds that took turns:
-- before: a claim of its own for each message, seven statements a commit. 226 and 274 with 10 at work, 105 and 137
-  with 50, 90 and 111 with 500.
-- several claims are one operation, and completions and then claims one call of the server (`beacon_turn`): 106
-  and 205, 54 and 113, 59 and 107. With few at work what travels costs most: sending one statement takes 100 here.
-- completions and claims of a share in one commit, the next group made ready while the server is at work: with
-  500 a message took 180 microseconds where it took 196, with as much CPU time.
+How that came, in CPU time here and at the server; machine as above, the rounds of a line took turns:
+- before: a claim of its own for each message, seven statements a commit. 226 and 274 with 10 at work, 105
+  and 137 with 50, 90 and 111 with 500.
+- several claims are one operation, and completions and then claims one call of the server (`beacon_turn`):
+  106 and 205, 54 and 113, 59 and 107. With few at work what travels costs most: to send one statement takes
+  100.
+- completions and claims of a share in one commit, the next group made ready while the server is at work:
+  with 500 a message took 180 microseconds where it took 196, with as much CPU time.
 - room for new versions in the pages of messages (fillfactor): 104 to 88 at the server with 500.
 - messages are put together after the commit, while the next group is at the server.
 
-What is left at the server: of about 60 microseconds a message in statements, measured alone with 250 of them, 19
-claim its row, 17 complete it, 14 name the next head of its chat, 11 find it. One row alone costs 110, of which 65
-set up the table's checks: each statement reads them anew. Tried and left out: one check in place of all (16 of 19);
-a trigger in their place (44 of 101 with one row, nothing with 250); fewer indexes (1 to 2 each). A claim
-in a narrow table, which leaves this row alone, was estimated, not built: it saves the 19, and costs a row with an
-index that is written and deleted (7) and a look for each message of a line whether it is claimed (2 to 4), so 8 to
-10 of about 150. A second connection for completions made nothing faster when it was tried.
+What is left at the server, of about 60 in statements when each is measured alone with 250 messages: 19
+claim the row, 17 complete it, 14 name the next head of its chat, 11 find it. A statement for one row takes
+110, of which 65 set up the table's checks, which each statement reads anew. Tried and left out: one check
+in place of all (16 of 19 with 250); a trigger in their place (44 of 101 with one row, nothing with 250);
+fewer indexes (1 to 2 each). A claim in a narrow table, which leaves this row alone, was estimated and not
+built: it saves the 19, and costs a row that is written and deleted (7) and for each message of a line a
+look whether it is claimed (2 to 4), so 8 to 10 of about 150. A second connection for completions made
+nothing faster when it was tried.
 
 While other programs keep all cores busy a ratio says little: between rounds it went from 0.3 to 2.2.
 """
