@@ -46,11 +46,12 @@ from service.queue.model import (
     SendResult,
     State,
 )
-from service.queue.postgres_claim import Take, Unserved
+from service.queue.postgres_claim import Take, Taken
 from service.queue.postgres_connection import DEADLINE_S, Readers, connect, translate
 from service.queue.postgres_listener import Listener
 from service.queue.postgres_migrations import migrate
-from service.queue.postgres_operations import Enqueue, Operation, Other, Receipt, Receive, Settle
+from service.queue.postgres_operations import Enqueue, Operation, Other, Receive
+from service.queue.postgres_settle import Receipt, Settle
 from service.queue.postgres_transaction import Committed, Transaction
 from service.queue.postgres_writer import Writer
 
@@ -246,18 +247,22 @@ class PostgresStore:
 
     async def claim(self, *, worker: str, now: float, limit: int = 1, fair: bool = False) -> list[Claim]:
         """See QueueStore.claim."""
-        taken = await asyncio.gather(
-            *(self._claim_one(worker=worker, now=now, fair=fair) for _ in range(limit))
-        )
-        return [claim for claim in taken if claim is not None]
-
-    async def _claim_one(self, *, worker: str, now: float, fair: bool) -> Claim | None:
-        while True:
+        claims: list[Claim] = []
+        while len(claims) < limit:
+            work = Take(worker, fair, now, limit - len(claims))
             try:
-                answer = await self._write(StoreOperation.CLAIM, Take(worker, fair, now))
-            except Unserved:
-                continue
-            return cast("Claim | None", answer)
+                taken = cast("Taken", await self._write(StoreOperation.CLAIM, work))
+            except StoreUnavailable:
+                if claims:
+                    break  # those that were taken before are on disk
+                raise
+            except BaseException:
+                self._writer.take_back(claims)
+                raise
+            claims += taken.claims()
+            if taken.all:
+                break
+        return claims
 
     async def complete(self, claim: Claim, *, whatsapp_id: str, now: float) -> Message:
         """See QueueStore.complete."""
@@ -405,7 +410,7 @@ class PostgresStore:
     async def _write(self, operation: StoreOperation, work: Operation) -> Any:
         started = self._clock.monotonic()
         try:
-            answer = await self._writer.submit(work)
+            answer = await self._heard(self._writer.submit(work))
         except StoreUnavailable as error:
             self._trouble = error
             self._failed(error)
@@ -414,6 +419,15 @@ class PostgresStore:
             self._metrics.store_seconds(operation, self._clock.monotonic() - started)
         self._trouble = None
         return answer
+
+    async def _heard(self, asked: asyncio.Future[Any]) -> Any:
+        """The answer; who is cancelled when it is there already does not hear it."""
+        try:
+            return await asked
+        except asyncio.CancelledError:
+            if asked.done() and not asked.cancelled() and asked.exception() is None:
+                self._writer.forget(asked.result())
+            raise
 
     async def _messages(self, operation: StoreOperation, query: str, *values: Any) -> list[Message]:
         found = await self._read(operation, lambda c: c.fetch(query, self._account, *values))

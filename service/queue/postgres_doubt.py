@@ -16,7 +16,9 @@ import asyncpg
 from service.queue import postgres_changes as changes
 from service.queue import transitions
 from service.queue.model import Claim, Enqueued, Message, State
-from service.queue.postgres_operations import Operation, Settle
+from service.queue.postgres_claim import Taken
+from service.queue.postgres_operations import Operation
+from service.queue.postgres_settle import Settle
 from service.queue.postgres_transaction import Committed, Transaction
 
 _STATUS: Final = "SELECT txid_status($1)"
@@ -61,20 +63,21 @@ class Doubt:
 
     async def undo(self, transaction: Transaction) -> None:
         """Take back what its callers cannot know of."""
-        await undo(transaction, self.answers)
+        claims = [c for answer in self.answers if isinstance(answer, Taken) for c in answer.claims()]
+        new = [
+            one.message
+            for answer in self.answers
+            if isinstance(answer, list)
+            for one in answer
+            if isinstance(one, Enqueued) and one.created
+        ]
+        await undo(transaction, claims=claims, new=new)
 
 
-async def undo(transaction: Transaction, answers: Sequence[Any]) -> None:
-    """Release the claims and take out the new messages among these answers, where nothing has happened to
-    them since."""
-    claims = [answer for answer in answers if isinstance(answer, Claim)]
-    new = [
-        one.message
-        for answer in answers
-        if isinstance(answer, list)
-        for one in answer
-        if isinstance(one, Enqueued) and one.created
-    ]
+async def undo(
+    transaction: Transaction, *, claims: Sequence[Claim] = (), new: Sequence[Message] = ()
+) -> None:
+    """Release these claims and take out these new messages, where nothing has happened to them since."""
     messages = [*(claim.message for claim in claims), *new]
     if not messages:
         return

@@ -8,34 +8,13 @@ from typing import Any, Final, TypeAlias
 from service.errors import ClaimLost
 from service.queue import postgres_rows as rows
 from service.queue import transitions
-from service.queue.model import Claim, Enqueued, Message, Receipted, State
-from service.queue.postgres_claim import Take, take
-from service.queue.postgres_transaction import Moved, Transaction, meanwhile
-
-Receipt: TypeAlias = tuple[State, float]
+from service.queue.model import Enqueued, Message, Receipted, State
+from service.queue.postgres_claim import Handout, Take, Taken
+from service.queue.postgres_settle import Receipt, Settle, settle, settle_rest
+from service.queue.postgres_transaction import Moved, Transaction
+from service.queue.postgres_turn import Turn, do_turn, take
 
 _BY_KEY: Final = f"{rows.SELECT} WHERE m.account = $1 AND m.idempotency_key = ANY ($2::text[])"
-_HELD: Final = f"""
-    SELECT {rows.columns("m")},
-           early.whatsapp_id AS early_id, early.state AS early_state, early.at AS early_at
-    FROM unnest($2::text::bigint[], $3::text[]) AS claim (seq, whatsapp_id)
-    JOIN beacon_message AS m ON m.seq = claim.seq AND m.account || '' = $1
-    LEFT JOIN beacon_early_receipt AS early
-        ON early.account = $1 AND early.whatsapp_id = claim.whatsapp_id
-    FOR UPDATE OF m"""  # noqa: S608
-_COMPLETE: Final = """
-    UPDATE beacon_message AS m
-    SET state = 'sent', whatsapp_id = done.whatsapp_id, attempts = m.attempts + 1, sent_at = done.at,
-        finished_at = done.at, claim_token = NULL, worker = NULL, last_result = 'sent', last_error = NULL
-    FROM unnest($2::text::bigint[], $3::text::bigint[], $4::text[], $5::text::float8[])
-        AS done (seq, token, whatsapp_id, at)
-    WHERE m.seq = done.seq AND m.claim_token = done.token
-        AND m.account || '' = $1 AND m.state || '' = 'sending' AND NOT EXISTS (
-            SELECT FROM beacon_early_receipt AS early
-            WHERE early.whatsapp_id = done.whatsapp_id AND early.account = $1 OFFSET 0)
-    RETURNING m.seq"""
-"""`transitions.completed`, for many messages of whose WhatsApp ids no receipt came early: $2 seqs, $3 tokens,
-$4 WhatsApp ids, $5 times."""
 _BY_WHATSAPP_ID: Final = f"""
     {rows.SELECT} WHERE m.account = $1 AND m.whatsapp_id = ANY ($2::text[]) FOR UPDATE"""
 _EARLY: Final = """
@@ -46,8 +25,6 @@ _EARLY_KEEP: Final = """
     SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text::float8[], $5::text::float8[])
     ON CONFLICT (account, whatsapp_id) DO UPDATE
     SET state = excluded.state, at = excluded.at, kept_at = excluded.kept_at"""
-_EARLY_TAKEN: Final = """
-    DELETE FROM beacon_early_receipt WHERE account = $1 AND whatsapp_id = ANY ($2::text[])"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +33,6 @@ class Enqueue:
 
     messages: Sequence[Message]
     now: float
-
-
-@dataclass(slots=True)
-class Settle:
-    """One call that settles a claim: what it makes of the message and of a receipt that came first."""
-
-    claim: Claim
-    how: Callable[[Message, Receipt | None], Message]
-    now: float
-    whatsapp_id: str | None = None
-    stays_out_of_line: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +68,26 @@ def whatsapp_ids(operations: Iterable[Operation]) -> set[str]:
 
 
 def weight(operation: Operation) -> int:
-    """How many messages it concerns, about."""
+    """How many messages it concerns, about. A claim's do not count: they come with as many completions."""
     if isinstance(operation, Enqueue):
         return len(operation.messages)
     return len(operation.whatsapp_ids) if isinstance(operation, Receive) else 1
 
 
 async def perform(
-    transaction: Transaction, operations: Sequence[Operation], *, settled: Mapping[int, Message]
+    transaction: Transaction,
+    operations: Sequence[Operation],
+    *,
+    turn: Turn | None,
+    settled: Mapping[int, Message],
 ) -> list[Any]:
-    """Do all of them in their order; an answer or an exception for each.
+    """Do all of them, which may be a turn, in their order; an answer or an exception for each.
 
     `settled` are the outcomes, by claim token, of what was committed though its caller had to be told that
     the database does not answer. Raises when nothing of it all may be committed.
     """
+    if turn is not None:
+        return await _turn(transaction, turn, settled)
     await transaction.lock(_chats(operations))
     answers: list[Any] = []
     for kind, run in groupby(operations, key=_kind):
@@ -124,14 +96,27 @@ async def perform(
         if kind[0] is Enqueue:
             answers += await _enqueue(transaction, group)
         elif kind[0] is Settle:
-            answers += await _settle(transaction, group, settled)
+            answers += await settle(transaction, group, settled)
         elif kind[0] is Receive:
             answers += await _receive(transaction, group)
         elif kind[0] is Take:
-            await take(transaction, group, answers)
+            handout = Handout(group)
+            await take(transaction, handout)
+            answers += handout.answers
         else:
             answers += [await operation.work(transaction) for operation in group]
     return answers
+
+
+async def _turn(
+    transaction: Transaction, turn: Turn, settled: Mapping[int, Message]
+) -> list[Message | ClaimLost | Taken]:
+    """What the turn leaves undone is done in the same order."""
+    handout = Handout(turn.takes)
+    done = await do_turn(transaction, turn, handout)
+    outcomes = await settle_rest(transaction, turn.settles, done, settled)
+    await take(transaction, handout)
+    return [*outcomes, *handout.answers]
 
 
 def _kind(operation: Operation) -> tuple[type[Any], bool]:
@@ -167,90 +152,6 @@ async def _enqueue(transaction: Transaction, operations: Sequence[Enqueue]) -> l
         ]
         for operation in operations
     ]
-
-
-async def _settle(
-    transaction: Transaction, operations: Sequence[Settle], settled: Mapping[int, Message]
-) -> list[Message | ClaimLost]:
-    """A message that is still as it was claimed need not be read again; the others are."""
-    answers: dict[int, Message | ClaimLost] = dict(await _settle_unread(transaction, operations))
-    left = [at for at in range(len(operations)) if at not in answers]
-    if left:
-        read = await _settle_read(transaction, [operations[at] for at in left], settled)
-        answers.update(zip(left, read, strict=True))
-    for at, answer in answers.items():
-        if operations[at].stays_out_of_line and isinstance(answer, Message):
-            transaction.met.setdefault(answer.chat, operations[at].now)
-    return [answers[at] for at in range(len(operations))]
-
-
-async def _settle_unread(transaction: Transaction, operations: Sequence[Settle]) -> dict[int, Message]:
-    """The answers, by place, of those of which nothing has happened since the claim."""
-    first: dict[int, int] = {}
-    for at, operation in enumerate(operations):
-        first.setdefault(operation.claim.message.seq, at)
-    places = [at for at in first.values() if _believed(operations[at].claim)]
-    if not places:
-        return {}
-    chosen = [operations[at] for at in places]
-    if all(one.stays_out_of_line for one in chosen):
-        done, afters = await _complete(transaction, chosen)
-    else:
-        afters = [one.how(one.claim.message, None) for one in chosen]
-        changes = [(one.claim.message, after) for one, after in zip(chosen, afters, strict=True)]
-        done = await transaction.try_save(changes, unless_receipt=[one.whatsapp_id for one in chosen])
-    return {at: after for at, after in zip(places, afters, strict=True) if after.seq in done}
-
-
-async def _complete(transaction: Transaction, operations: Sequence[Settle]) -> tuple[set[int], list[Message]]:
-    """The seqs of those that were as they were claimed, and what is made of all of them if they were."""
-    asked = transaction.fetch(
-        _COMPLETE,
-        rows.numbers(one.claim.message.seq for one in operations),
-        rows.numbers(one.claim.token for one in operations),
-        [one.whatsapp_id for one in operations],
-        rows.numbers(one.now for one in operations),
-    )
-    found, afters = await meanwhile(asked, lambda: [one.how(one.claim.message, None) for one in operations])
-    if found:
-        transaction.moves[State.SENDING, State.SENT] += len(found)
-    return {row["seq"] for row in found}, afters
-
-
-def _believed(claim: Claim) -> bool:
-    return claim.message.state is State.SENDING and claim.message.claim_token == claim.token
-
-
-async def _settle_read(
-    transaction: Transaction, operations: Sequence[Settle], settled: Mapping[int, Message]
-) -> list[Message | ClaimLost]:
-    found = await transaction.fetch(
-        _HELD,
-        rows.numbers(operation.claim.message.seq for operation in operations),
-        [operation.whatsapp_id for operation in operations],
-    )
-    held = {message.seq: message for message in map(rows.message, found)}
-    early = {
-        row["early_id"]: (State(row["early_state"]), row["early_at"]) for row in found if row["early_id"]
-    }
-    taken: list[str] = []
-    answers: list[Message | ClaimLost] = []
-    for operation in operations:
-        claim = operation.claim
-        try:
-            before = transitions.held_by(held.get(claim.message.seq), claim)
-        except ClaimLost as lost:
-            answers.append(settled.get(claim.token, lost))
-            continue
-        receipt = early.pop(operation.whatsapp_id, None)
-        if receipt is not None and operation.whatsapp_id is not None:
-            taken.append(operation.whatsapp_id)
-        after = transaction.save(operation.how(before, receipt), before)
-        held[after.seq] = after
-        answers.append(after)
-    if taken:
-        await transaction.execute(_EARLY_TAKEN, taken)
-    return answers
 
 
 async def _receive(transaction: Transaction, operations: Sequence[Receive]) -> list[list[Receipted]]:

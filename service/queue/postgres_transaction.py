@@ -59,10 +59,10 @@ _MET: Final = """
     ON CONFLICT (account, chat) DO UPDATE SET first_sent_at = excluded.first_sent_at
     WHERE known.first_sent_at IS NULL OR known.first_sent_at > excluded.first_sent_at"""
 
-_STATES: Final = tuple(State)
-_NAMES: Final = ", ".join(_STATES)
+STATES: Final = tuple(State)
+_NAMES: Final = ", ".join(STATES)
 _NUMBERS: Final = f"""
-    SELECT {", ".join(f"coalesce(sum({state}), 0)::bigint AS {state}" for state in _STATES)},
+    SELECT {", ".join(f"coalesce(sum({state}), 0)::bigint AS {state}" for state in STATES)},
            (SELECT accepted_at FROM beacon_message WHERE account || ' ' || state = $1 || ' queued'
             ORDER BY seq LIMIT 1) AS oldest,
            txid_current_if_assigned() AS txid
@@ -73,9 +73,9 @@ def _mine(first: int) -> str:
     return f"""
     mine AS (
         INSERT INTO beacon_tally AS tally (account, shard, {_NAMES})
-        VALUES ($1, {", ".join(f"${at}" for at in range(first, first + 1 + len(_STATES)))})
+        VALUES ($1, {", ".join(f"${at}" for at in range(first, first + 1 + len(STATES)))})
         ON CONFLICT (account, shard) DO UPDATE
-        SET {", ".join(f"{state} = tally.{state} + excluded.{state}" for state in _STATES)})"""  # noqa: S608
+        SET {", ".join(f"{state} = tally.{state} + excluded.{state}" for state in STATES)})"""  # noqa: S608
 
 
 _TALLY: Final = f"WITH {_mine(2)} {_NUMBERS}"
@@ -85,6 +85,15 @@ _LANES_AND_TALLY: Final = f"WITH {_HEADS}, settled AS ({_LANES}), {_mine(4)} {_N
 
 class Moved(Exception):
     """Another process changed a row in between: begin anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The queue as a transaction leaves it."""
+
+    counts: Counter[State]
+    oldest_queued_at: float | None
+    txid: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +116,13 @@ class Transaction:
         self.moves: Counter[tuple[State | None, State | None]] = Counter()
         self.met: dict[str, float] = {}
         """Chats where something was sent, and when."""
-        self._shard = shard
+        self.shard = shard
+        self.seen: Seen | None = None
+        """If nothing was changed since this is how it is."""
+        self._tallied: Counter[tuple[State | None, State | None]] = Counter()
         self._pending: dict[int, tuple[Message, Message]] = {}
         self._touched: set[str] = set()
         self._locked: set[str] = set()
-        self._at_the_end: list[Callable[[], None]] = []
 
     async def fetch(self, query: str, *values: Any) -> list[asyncpg.Record]:
         """Rows, the account being $1."""
@@ -155,6 +166,14 @@ class Transaction:
         touched = sorted(self._touched)
         self._touched.clear()
         return touched
+
+    def counted(self, moved: Moves, seen: Seen) -> None:
+        """So many were moved by a statement that also settled the lanes and the tally; then it was `seen`."""
+        for pair, messages in moved.items():
+            if messages:
+                self.moves[pair] += messages
+                self._tallied[pair] += messages
+        self.seen = seen
 
     # --- messages ---------------------------------------------------------------------------------
 
@@ -210,14 +229,6 @@ class Transaction:
 
     # --- the end ----------------------------------------------------------------------------------
 
-    def at_the_end(self, work: Callable[[], None]) -> None:
-        """Do this here while the server is at the last statement."""
-        self._at_the_end.append(work)
-
-    def _work_at_the_end(self) -> None:
-        for work in self._at_the_end:
-            work()
-
     async def finish(self, *, acquainted: set[str]) -> Committed:
         """Write everything that is left; what to tell once it is committed. The chats in `acquainted` are
         known to be acquainted with."""
@@ -225,22 +236,29 @@ class Transaction:
         met = {chat: at for chat, at in self.met.items() if chat not in acquainted}
         if met:
             await self.execute(_MET, list(met), rows.numbers(met.values()))
+        if touched or self.moves != self._tallied or self.seen is None:
+            seen = await self._tally(touched)
+        else:
+            seen = self.seen
+        return Committed(dict(self.moves), seen.counts, seen.oldest_queued_at, seen.txid)
+
+    async def _tally(self, touched: list[str]) -> Seen:
         change: Counter[State] = Counter()
-        for (before, after), messages in self.moves.items():
+        for (before, after), messages in (self.moves - self._tallied).items():
             if before is not None:
                 change[before] -= messages
             if after is not None:
                 change[after] += messages
-        mine = self._shard, *(change[state] for state in _STATES)
+        mine = self.shard, *(change[state] for state in STATES)
         if touched:
             asked = self.fetch(_LANES_AND_TALLY, touched, self.now, *mine)
-        elif self.moves:
+        elif change:
             asked = self.fetch(_TALLY, *mine)
         else:
             asked = self.fetch(_NUMBERS)
-        (row,), _ = await meanwhile(asked, self._work_at_the_end)
-        counts = Counter({state: row[state] + change[state] for state in _STATES})
-        return Committed(dict(self.moves), counts, row["oldest"], row["txid"])
+        (row,) = await asked
+        counts = Counter({state: row[state] + change[state] for state in STATES})
+        return Seen(counts, row["oldest"], row["txid"])
 
 
 async def meanwhile(asked: Coroutine[Any, Any, S], work: Callable[[], T]) -> tuple[S, T]:

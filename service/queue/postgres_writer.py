@@ -23,15 +23,23 @@ import structlog
 from service.errors import StoreUnavailable
 from service.postgres import TROUBLE
 from service.queue.model import Claim, Message
+from service.queue.postgres_claim import Take, Taken
 from service.queue.postgres_connection import is_lost, translate
 from service.queue.postgres_doubt import Doubt, undo
-from service.queue.postgres_operations import Operation, Other, Settle, perform, weight, whatsapp_ids
+from service.queue.postgres_operations import Operation, Other, perform, weight, whatsapp_ids
+from service.queue.postgres_rows import numbers
+from service.queue.postgres_settle import Settle
 from service.queue.postgres_transaction import Committed, Moved, Transaction, receipt_locks
+from service.queue.postgres_turn import turn_of
 
 log = structlog.get_logger(__name__)
 
 GROUP: Final = 256
 """Most operations in one commit, and about as many messages, unless one call has more."""
+
+ENOUGH: Final = 32
+"""With so many claims a commit ends where completions follow: completions and then claims are one call of the
+server (`postgres_turn`), and the next can be made ready here while it is at work."""
 
 AT_ONCE: Final = 16
 """How many callers hear of a commit in one turn of the event loop while there is more to commit, so that the
@@ -149,13 +157,16 @@ class Writer:
     def _next_group(self) -> list[_Job]:
         group: list[_Job] = []
         messages = 0
+        claims = 0
         while self._jobs and len(group) < GROUP:
-            messages += weight(self._jobs[0].operation)
-            if group and messages > GROUP:
+            operation = self._jobs[0].operation
+            messages += weight(operation)
+            if group and (messages > GROUP or claims >= (ENOUGH if isinstance(operation, Settle) else GROUP)):
                 break
             job = self._jobs.popleft()
             if not job.answer.cancelled():
                 group.append(job)
+                claims += operation.limit if isinstance(operation, Take) else 0
         return group
 
     async def _serve(self, group: list[_Job]) -> None:
@@ -200,19 +211,26 @@ class Writer:
             await answering
 
     async def _answer(self, group: list[_Job], answers: Sequence[Any], *, at_once: int) -> None:
-        ownerless: list[Any] = []
         for at, (job, answer) in enumerate(zip(group, answers, strict=True)):
             if at and at % at_once == 0:
                 await asyncio.sleep(0)
             if job.answer.cancelled():
-                if isinstance(answer, Claim):
-                    ownerless.append(answer)
+                self.forget(answer)
             elif isinstance(answer, Exception):
                 job.answer.set_exception(answer)
             else:
                 job.answer.set_result(answer)
-        if ownerless:
-            self._take_back(ownerless, now=max(claim.message.claimed_at or 0.0 for claim in ownerless))
+
+    def forget(self, answer: Any) -> None:
+        """Nobody has heard of this answer, and nobody will."""
+        if isinstance(answer, Taken):
+            self.take_back(answer.claims())
+
+    def take_back(self, claims: Sequence[Claim]) -> None:
+        """Release claims that nobody knows of, before anything that is asked later."""
+        if claims:
+            now = max(claim.message.claimed_at or 0.0 for claim in claims)
+            self._first(Other(lambda t: undo(t, claims=claims), now=now))
 
     # --- transactions -----------------------------------------------------------------------------
 
@@ -243,10 +261,11 @@ class Writer:
 
     async def _transaction(self, operations: Sequence[Operation]) -> Sequence[Any]:
         connection = await self._connected()
-        locks = ",".join(map(str, receipt_locks(self._account, whatsapp_ids(operations))))
+        locks = numbers(receipt_locks(self._account, whatsapp_ids(operations)))
+        turn = turn_of(operations, locks=locks)
         begin = f"{self._plans.statement()} BEGIN;"
-        if locks:
-            begin += f"SELECT pg_advisory_xact_lock(key) FROM unnest('{{{locks}}}'::bigint[]) AS key"  # noqa: S608
+        if turn is None and locks != "{}":
+            begin += f"SELECT pg_advisory_xact_lock(key) FROM unnest('{locks}'::bigint[]) AS key"  # noqa: S608
         await connection.execute(begin)
         transaction = Transaction(
             connection,
@@ -254,7 +273,7 @@ class Writer:
             shard=self._shard,
             now=max(operation.now for operation in operations),
         )
-        answers = await perform(transaction, operations, settled=self._settled)
+        answers = await perform(transaction, operations, turn=turn, settled=self._settled)
         committed = await transaction.finish(acquainted=self._acquainted)
         if committed.txid is not None:
             self._doubt = Doubt(committed.txid, operations, answers, committed)
@@ -321,13 +340,13 @@ class Writer:
         if took:
             self._settled |= doubt.settled()
             self._committed(doubt.committed, met={})
-            self._take_back(doubt.answers, now=max(operation.now for operation in doubt.operations))
+            self._first(Other(doubt.undo, now=max(operation.now for operation in doubt.operations)))
 
-    def _take_back(self, answers: Sequence[Any], *, now: float) -> None:
-        """Undo, before anything that is asked later, what nobody knows of."""
-        taken_back = asyncio.get_running_loop().create_future()
-        taken_back.add_done_callback(_taken_back)
-        self._jobs.appendleft(_Job(Other(lambda t: undo(t, answers), now=now), taken_back))
+    def _first(self, work: Other) -> None:
+        """Do this before anything that is asked later; nobody waits for it."""
+        done = asyncio.get_running_loop().create_future()
+        done.add_done_callback(_undone)
+        self._jobs.appendleft(_Job(work, done))
         self._wake.set()
 
     async def _roll_back(self) -> None:
@@ -351,7 +370,7 @@ def _refuse(jobs: Sequence[_Job], error: Exception) -> None:
             job.answer.set_exception(translate(error))
 
 
-def _taken_back(done: asyncio.Future[Any]) -> None:
+def _undone(done: asyncio.Future[Any]) -> None:
     error = None if done.cancelled() else done.exception()
     if error is not None:
         log.error("queue.undo_failed", error=str(error))

@@ -1,5 +1,5 @@
-"""One queue that is worked off, in a process of its own: `URL beacon TASKS`, `URL pgqueuer MANAGERS BATCH` or
-`URL procrastinate CONCURRENCY`. Answers seconds from the first message taken to the last one done.
+"""One queue that is worked off, in a process of its own: `URL beacon SHARES LIMIT`, `URL pgqueuer MANAGERS
+BATCH` or `URL procrastinate CONCURRENCY`. Answers seconds from the first message taken to the last one done.
 
 The others' times are those that they write into their own logs, by the server's clock; they are the shorter
 ones, since a transaction's time is that of its begin.
@@ -19,6 +19,7 @@ from pgqueuer.db import AsyncpgDriver
 from pgqueuer.queries import Queries
 from pgqueuer.types import QueueExecutionMode
 
+from service.queue.model import Claim
 from service.queue.store import QueueStore
 from tests.bench import child
 from tests.bench.backlog import TEXT, messages_to
@@ -38,27 +39,40 @@ PROCRASTINATE_S: Final = """
     FROM procrastinate_events"""
 
 
-async def beacon(url: str, messages: int, tasks: int) -> float:
-    """This queue with that many tasks, each of which claims one message and completes it."""
+async def beacon(url: str, messages: int, shares: int, limit: int) -> float:
+    """This queue with that many shares of the places for messages at work, each of that many places."""
     async with Place("postgres", url).store() as store:
         new = messages_to(CHATS, messages)
         for start in range(0, messages, BATCH):
             await store.enqueue(new[start : start + BATCH], now=time.time())
         await vacuum(url)
         begun = time.perf_counter()
-        done = sum(await asyncio.gather(*(_work(store, f"w{i}") for i in range(tasks))))
+        done = sum(await asyncio.gather(*(_work(store, limit) for _ in range(shares))))
         took_s = time.perf_counter() - begun
         assert done == messages, (done, messages)
         return took_s
 
 
-async def _work(store: QueueStore, name: str) -> int:
+async def _work(store: QueueStore, limit: int) -> int:
+    """Fill these places again and again. Like the dispatcher: each message is completed by itself, and the
+    next are claimed in the turn of the event loop in which these are, so that they share a commit."""
     done = 0
-    while claims := await store.claim(worker="bench", now=time.time()):
-        for claim in claims:
-            done += 1
-            await store.complete(claim, whatsapp_id=f"{name}-{done}", now=time.time())
+    async with asyncio.TaskGroup() as group:
+        claiming = group.create_task(_claim(store, limit))
+        while claims := await claiming:
+            for claim in claims:
+                group.create_task(_complete(store, claim))
+            claiming = group.create_task(_claim(store, limit))
+            done += len(claims)
     return done
+
+
+async def _claim(store: QueueStore, limit: int) -> list[Claim]:
+    return await store.claim(worker="bench", now=time.time(), limit=limit)
+
+
+async def _complete(store: QueueStore, claim: Claim) -> None:
+    await store.complete(claim, whatsapp_id=f"3EB0{claim.token:018X}", now=time.time())
 
 
 async def pgqueuer(url: str, messages: int, managers: int, batch: int) -> float:

@@ -5,7 +5,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import asyncpg
 import pytest
@@ -17,7 +17,9 @@ from service.queue import (
     postgres_claim,
     postgres_operations,
     postgres_rows,
+    postgres_settle,
     postgres_transaction,
+    postgres_turn,
 )
 from service.queue.metrics import QueueMetrics
 from service.queue.model import Moves, State
@@ -203,6 +205,88 @@ async def test_a_claim_made_with_one_of_a_later_time_gets_nothing_that_is_due_in
     assert late
 
 
+async def test_claims_made_together_at_different_times_each_get_what_is_theirs(
+    processes: Processes, clock: FakeClock
+) -> None:
+    store = await processes.start()
+    now = clock.now()
+    await keep(
+        store,
+        to(ANN, "soon", priority=9, not_before=now + 7),
+        to(BEN, "for a while", priority=8, expires_at=now + 7),
+        to(CLEO, "any time"),
+        now=now,
+    )
+    async with asyncio.timeout(DEADLINE_S):
+        answers = await asyncio.gather(
+            store.claim(worker=WORKER, now=now + 5, limit=1),
+            store.claim(worker=WORKER, now=now + 10, limit=5),
+        )
+    assert [[text_of(claim.message) for claim in claims] for claims in answers] == [
+        ["for a while"],
+        ["soon", "any time"],
+    ]
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_claims_that_nobody_waits_for_any_more_are_given_back(
+    processes: Processes, clock: FakeClock, turns: int
+) -> None:
+    store = await processes.start()
+    await keep(store, *(to(str(15550000000 + i)) for i in range(5)), now=clock.now())
+    asked = asyncio.create_task(store.claim(worker=WORKER, now=clock.now(), limit=3))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if turns % 2:  # when the answer is there, and before it is heard
+        await until(lambda: store.counts()[State.SENDING] == 3 or asked.done(), "they are claimed")
+    asked.cancel()
+    with suppress(asyncio.CancelledError):
+        await asked
+    if asked.cancelled():
+        assert len(await store.claim(worker=WORKER, now=clock.now(), limit=9)) == 5
+
+
+async def test_a_receipt_that_came_early_counts_though_its_message_is_completed_with_others(
+    processes: Processes, clock: FakeClock
+) -> None:
+    store = await processes.start()
+    now = clock.now()
+    await keep(store, to(ANN, "1"), to(BEN, "1"), to(ANN, "2"), to(BEN, "2"), now=now)
+    one, two = await store.claim(worker=WORKER, now=now, limit=2)
+    await store.receive(["early"], state=State.READ, at=now, now=now)
+    completing = [
+        asyncio.create_task(store.complete(claim, whatsapp_id=whatsapp_id, now=now))
+        for claim, whatsapp_id in ((one, "late"), (two, "early"))
+    ]
+    claiming = asyncio.create_task(store.claim(worker=WORKER, now=now, limit=9))
+    first, second = await asyncio.gather(*completing)
+    claims = await claiming
+    assert (first.state, second.state) == (State.SENT, State.READ)
+    assert [(text_of(claim.message), claim.behind) for claim in claims] == [("2", None), ("2", None)]
+    assert {state: n for state, n in store.counts().items() if n} == {
+        State.SENT: 1, State.READ: 1, State.SENDING: 2,
+    }  # fmt: skip
+
+
+async def test_completions_and_claims_of_one_turn_share_a_commit(
+    processes: Processes, look: asyncpg.Connection, clock: FakeClock
+) -> None:
+    store = await processes.start()
+    await keep(store, *(to(str(15550000000 + i)) for i in range(40)), now=clock.now())
+    claims = await store.claim(worker=WORKER, now=clock.now(), limit=20)
+    before = await look.fetchval("SELECT txid_snapshot_xmax(txid_current_snapshot())")
+    completing = [
+        asyncio.create_task(store.complete(claim, whatsapp_id=claim.message.id, now=clock.now()))
+        for claim in claims
+    ]
+    claiming = asyncio.create_task(store.claim(worker=WORKER, now=clock.now(), limit=20))
+    await asyncio.gather(*completing)
+    more = await claiming
+    after = await look.fetchval("SELECT txid_snapshot_xmax(txid_current_snapshot())")
+    assert len(more) == 20
+    assert after - before == 1
+
+
 async def test_nothing_is_claimed_while_the_clock_is_set_back(processes: Processes, clock: FakeClock) -> None:
     store = await processes.start()
     await keep(store, to(ANN), to(BEN), now=clock.now())
@@ -376,14 +460,6 @@ async def test_a_full_disk_is_told_as_such(
 # --- plans --------------------------------------------------------------------------------------------
 
 HOT = {
-    "claim": (postgres_claim.PICK, "beacon_lane_ready", "beacon_message_sending", "beacon_lane_waiting"),
-    "claim, fair": (
-        postgres_claim.PICK_FAIR,
-        "beacon_lane_fair",
-        "beacon_message_sending",
-        "beacon_lane_waiting",
-    ),
-    "promote": (postgres_claim.PROMOTE, "beacon_lane_waiting", "beacon_lane_pkey"),
     "oldest": (postgres_transaction._NUMBERS, "beacon_message_state", "beacon_tally_pkey"),
     "lanes": (
         postgres_transaction._SETTLE_LANES,
@@ -391,11 +467,8 @@ HOT = {
         "beacon_lane_pkey",
     ),
     "requeue dead": (postgres_changes._WHERE_DEAD, "beacon_message_state"),
-    "lines": (postgres_claim.LINES, "beacon_message_line", "beacon_message_sending"),
-    "claimed": (postgres_claim.CLAIM, "beacon_message_number"),
     "late": (postgres_claim.LATE, "beacon_message_number"),
-    "complete": (postgres_operations._COMPLETE, "beacon_message_number", "beacon_early_receipt_pkey"),
-    "settle": (postgres_operations._HELD, "beacon_message_number", "beacon_early_receipt_pkey"),
+    "settle": (postgres_settle._HELD, "beacon_message_number", "beacon_early_receipt_pkey"),
     "receipt": (postgres_operations._BY_WHATSAPP_ID, "beacon_message_whatsapp_id"),
     "update": (postgres_rows._update(("state", "worker", "claim_token")), "beacon_message_number"),
     "settle unread": (
@@ -444,11 +517,48 @@ async def test_no_statement_leaves_its_index_with_fifty_thousand_messages(
             assert "Seq Scan" not in plan, f"{name}: {plan}"
             assert "Join Filter" not in plan, f"{name}: {plan}"
             assert '"Node Type": "Sort"' not in plan or name in {"list", "lanes"}, f"{name}: {plan}"
+        for claims in (1, 10, 250):
+            for fair in (False, True):
+                await _reads_little(connection, claims=claims, fair=fair)
     finally:
         await store.close()
         await admin.execute("ALTER SYSTEM RESET autovacuum")
         await admin.execute("SELECT pg_reload_conf()")
         await admin.close()
+
+
+async def _reads_little(connection: asyncpg.Connection, *, claims: int, fair: bool) -> None:
+    """A turn with so many claims, and the one that completes them, look at a few rows for each."""
+    await connection.execute("BEGIN")
+    before = await _looked_at(connection)
+    nothing: list[object] = ["{}", "{}", "{}", [], "{}"]
+    times = postgres_rows.numbers([2.0] * claims)
+    *given, _ = await connection.fetch(postgres_turn.TURN, "default", 1, 2.0, *nothing, "w", times, fair)
+    assert len(given) == claims
+    done = [
+        postgres_rows.numbers(row["seq"] for row in given),
+        postgres_rows.numbers(row["token"] for row in given),
+        [row["id"] for row in given],
+        times,
+    ]
+    last = await connection.fetchrow(
+        postgres_turn.TURN, "default", 1, 2.0, "{}", *done, "w", postgres_rows.numbers([]), fair
+    )
+    assert last is not None
+    assert len(last["done"]) == claims
+    for name, (scans, read) in (await _looked_at(connection)).items():
+        scans_before, read_before = before[name]
+        assert scans == scans_before, f"{name} is read from end to end"
+        assert read - read_before <= 20 * claims, f"{claims} claims: {read - read_before} rows of {name}"
+    await connection.execute("ROLLBACK")
+
+
+async def _looked_at(connection: asyncpg.Connection) -> dict[str, tuple[int, int]]:
+    """How often each table was read from end to end on this connection, and how many rows by an index."""
+    found = await connection.fetch("""
+        SELECT relname, seq_scan, coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables
+        WHERE relname LIKE 'beacon_%'""")
+    return {name: (scans, read) for name, scans, read in found}
 
 
 async def _plan(connection: asyncpg.Connection, statement: str) -> str:
