@@ -62,7 +62,8 @@ class _Question:
 class Hearing:
     """Asks when nothing has come for two keep-alive periods, and once more when no answer comes.
 
-    All methods are called in the keeper's turn; what happens elsewhere comes back through `post`, its inbox.
+    All methods but `heard` are called in the keeper's turn; what happens elsewhere comes back through `post`,
+    its inbox.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Hearing:
             self.end()  # the line may be dead, which the lost pings decide; a deaf one answers them
 
     def heard(self) -> None:
-        """Something came from WhatsApp."""
+        """Something came from WhatsApp. To be called at any time."""
         self._silent = False
         self._heard_at = self._clock.monotonic()
         self._metrics.last_stanza_at.set(self._clock.now())

@@ -65,7 +65,7 @@ class Supervisor(Keeper):
             traceparent=traceparent,
         )
         if isinstance(reply, Sent):
-            self._post(self._hearing.heard)
+            self._hearing.heard()
         return reply
 
     async def presence(self, *, available: bool) -> None:

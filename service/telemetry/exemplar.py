@@ -3,11 +3,16 @@
 A trace that was not sampled is kept nowhere, so nothing points to it.
 """
 
+from typing import Final
+
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, TraceFlags
 
 from service.telemetry.current import current_span
 from service.telemetry.ids import Ids
 from service.telemetry.traceparent import context_of
+
+_SAMPLED: Final = frozenset("13579bdf")
+"""How the flags of a traceparent end when its trace is recorded (W3C Trace Context, "sampled flag")."""
 
 
 def exemplar(span: Span | None = None) -> dict[str, str] | None:
@@ -17,6 +22,8 @@ def exemplar(span: Span | None = None) -> dict[str, str] | None:
 
 def exemplar_of(traceparent: str | None) -> dict[str, str] | None:
     """Points to the span that a W3C traceparent names."""
+    if traceparent is None or traceparent[-1:] not in _SAMPLED:
+        return None
     return _pointing_to(context_of(traceparent))
 
 
