@@ -18,7 +18,7 @@ LIMIT: Final = 10_000
 
 LINGER_S: Final = 0.008
 """How long what may wait does so for others, to wake the parent once: about four outcomes when a server is
-near, of the ten that it waits for before it hands over more."""
+near, of the eight that it waits for before it hands over more."""
 
 TOGETHER: Final = 64
 """Most frames in one write; each write wakes the parent."""

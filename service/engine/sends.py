@@ -22,7 +22,7 @@ from service.errors import EngineRefused
 
 log = logging.getLogger("engine.sends")
 
-AT_HAND: Final = 24
+AT_HAND: Final = 20
 """Sends that may be at hand at once, the one in flight included; more are refused as busy."""
 
 READY: Final = 2
