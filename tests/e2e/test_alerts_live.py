@@ -94,7 +94,8 @@ async def played(folder: Path) -> Play:
 def test_no_alert_fires_in_a_quiet_run(play: Play) -> None:
     assert play.fired_in_quiet == set()
     quiet = [one for one in play.told if play.quiet_from <= one.at <= play.quiet_to]
-    assert {one.labels["alertname"] for one in quiet} == {ALWAYS}
+    # that one of the prologue, when a slow machine was long in linking, is over may be told a little later
+    assert {one.labels["alertname"] for one in quiet if one.status == "firing"} == {ALWAYS}
 
 
 @pytest.mark.parametrize("name", NAMES)

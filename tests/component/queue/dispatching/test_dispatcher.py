@@ -65,7 +65,8 @@ async def test_being_disconnected_holds_everything_and_burns_nothing(queue: Queu
 
 async def test_a_few_messages_are_at_hand_and_no_more(queue: Queue) -> None:
     queue.dispatcher.connected()
-    await queue.post(*(to(ANN, str(i)) for i in range(AT_HAND + 5)))
+    half = AT_HAND // 2
+    await queue.post(*(to(ANN, str(i)) for i in range(AT_HAND + half + 1)))
     await queue.engine.nth(AT_HAND)
     await queue.settle_down()
     assert queue.engine.texts == [str(i) for i in range(AT_HAND)]
@@ -74,7 +75,6 @@ async def test_a_few_messages_are_at_hand_and_no_more(queue: Queue) -> None:
         *(sending.token for sending in queue.engine.sends[:-1]),
     ]
 
-    half = AT_HAND // 2
     for sending in queue.engine.sends[: half - 1]:
         queue.engine.acknowledge(sending)
     await queue.counts(sent=half - 1)
