@@ -72,9 +72,10 @@ class Commands:
         self._unwritten.append(data)
 
     def _flush(self) -> None:
-        # not drained: few commands are at hand, and a hung engine must not hold us
-        self._write(b"".join(self._unwritten))
+        data = b"".join(self._unwritten)
         self._unwritten.clear()
+        if data:
+            self._write(data)  # not drained: few commands are at hand, and a hung engine must not hold us
 
     def resolve(self, reply: AnyReply) -> None:
         """Hand a reply to whoever waits for it. Raises FrameError for one that nobody asked for."""
@@ -105,3 +106,4 @@ class Commands:
             if not pending.answer.done():
                 pending.answer.set_exception(EngineGone(sentence))
         self._pending.clear()
+        self._unwritten.clear()

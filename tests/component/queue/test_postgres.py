@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, suppress
+from itertools import count
 
 import asyncpg
 import pytest
@@ -235,8 +236,8 @@ async def test_claims_that_nobody_waits_for_any_more_are_given_back(
     store = await processes.start()
     await keep(store, *(to(str(15550000000 + i)) for i in range(5)), now=clock.now())
     asked = asyncio.create_task(store.claim(worker=WORKER, now=clock.now(), limit=3))
-    for _ in range(turns):
-        await asyncio.sleep(0)
+    passed = count()
+    await until(lambda: next(passed) == turns, f"turn {turns} of the event loop")
     if turns % 2:  # when the answer is there, and before it is heard
         await until(lambda: store.counts()[State.SENDING] == 3 or asked.done(), "they are claimed")
     asked.cancel()

@@ -79,7 +79,9 @@ async def test_a_commit_that_may_wait_is_shared_with_the_next_that_may_not(datab
         completing = store._writer.submit(
             lambda t: t.complete(claim, whatsapp_id="3EB0", now=3.0), within_s=3600
         )
-        await asyncio.sleep(0.01)
+        sending = await store.get(claim.message.id)  # answered beside the writer, which waits
+        assert sending is not None
+        assert sending.state is State.SENDING
         assert not completing.done()
         await keep(store, to(BEN), now=4.0)
         assert (await completing).state is State.SENT

@@ -20,11 +20,22 @@ class Desk:
         self.clock = FakeClock()
         self.registry = CollectorRegistry()
         self.written: list[bytes] = []
+        self._wrote = asyncio.Event()
         self.commands = Commands(
-            write=self.written.append,
+            write=self._write,
             metrics=EngineMetrics(self.registry, "test"),
             clock=self.clock,
         )
+
+    def _write(self, data: bytes) -> None:
+        self.written.append(data)
+        self._wrote.set()
+
+    async def wrote(self) -> None:
+        """Return when something has been written since this was last asked."""
+        async with asyncio.timeout(60):
+            await self._wrote.wait()
+        self._wrote.clear()
 
     async def logout(self) -> "asyncio.Task[object]":
         return await self._begun(
@@ -69,12 +80,11 @@ async def test_commands_given_in_one_turn_leave_in_one_write_in_their_order() ->
         asyncio.create_task(desk.commands.ask(CommandKind.LOGOUT, lambda i: Logout(id=i), deadline_s=30.0))
         for _ in range(3)
     ]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await desk.wrote()
     assert desk.written == [b"".join(encode(Logout(id=i)) for i in (1, 2, 3))]
 
     await desk.logout()
-    await asyncio.sleep(0)
+    await desk.wrote()
     assert desk.written[1:] == [encode(Logout(id=4))]
     for task in asked:
         task.cancel()
