@@ -1,13 +1,14 @@
 """How many messages are recorded a second, at most, so that being watched never costs a busy service much.
 
-A token bucket over accepted messages. Unlike the pacer's it begins full, and gives out many at once: what is
-handed in together is recorded as far as it goes.
+A token bucket over accepted messages. It begins full and gives out many at once: what is handed in together
+is recorded as far as it goes.
 """
 
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter
 
+from service.bucket import TokenBucket
 from service.clock import Clock
 
 BURST_S: Final = 10.0
@@ -30,19 +31,16 @@ class Bound:
     """Grants so many messages a second, `BURST_S` seconds' worth after a quiet while; with 0 any number."""
 
     def __init__(self, per_second: float, *, clock: Clock) -> None:
-        self._per_second = per_second
-        self._most = max(1.0, per_second * BURST_S)
-        self._left = self._most
+        burst = max(1.0, per_second * BURST_S)
+        self._bucket = TokenBucket(rate_per_s=per_second, burst=burst, tokens=burst, at=clock.monotonic())
+        self._bounded = per_second > 0
         self._clock = clock
-        self._at = clock.monotonic()
 
     def take(self, messages: int) -> int:
         """How many of that many may be recorded."""
-        if not self._per_second:
+        if not self._bounded:
             return messages
-        now = self._clock.monotonic()
-        self._left = min(self._most, self._left + (now - self._at) * self._per_second)
-        self._at = now
-        granted = min(messages, int(self._left))
-        self._left -= granted
+        at = self._clock.monotonic()
+        granted = min(messages, self._bucket.ready(at))
+        self._bucket.take(at, granted)
         return granted

@@ -12,10 +12,10 @@ from typing import Final
 
 import structlog
 
+from service.bucket import TokenBucket
 from service.clock import Clock
 from service.queue.address import is_group
 from service.queue.model import Acquaintance, Cooling, Message
-from service.queue.pace.bucket import TokenBucket
 from service.queue.pace.contract import Pacer, Remembers, Unpaced
 from service.queue.pace.cooldowns import REPLY_WITHIN_S
 from service.queue.pace.cooling import CoolDowns
@@ -82,7 +82,10 @@ class Paced:
         self._metrics = metrics
         self._memory = Memory(store)
         self._bucket = TokenBucket(
-            rate_per_s=limits.send_rate / 60.0, burst=limits.send_burst, at=clock.monotonic()
+            rate_per_s=limits.send_rate / 60.0,
+            burst=limits.send_burst,
+            tokens=1.0,  # a process that is started again and again sends no faster for it
+            at=clock.monotonic(),
         )
         self._gaps = ChatGaps(limits.chat_gap, rng)
         self._strangers = Strangers(per_day=limits.new_chats_per_day, gap=limits.new_chat_gap, rng=rng)

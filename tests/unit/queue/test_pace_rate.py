@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.bucket import TokenBucket
 from service.config import Seconds
-from service.queue.pace.bucket import TokenBucket
 from service.queue.pace.gaps import UNANSWERED_S
 from service.queue.pace.metrics import Reason
 from tests.clock import FakeClock
@@ -29,7 +29,7 @@ def test_no_window_ever_sees_more_than_the_burst_and_the_rate(
     rate: float, burst: int, steps: list[float], unused: set[int]
 ) -> None:
     at, taken = 0.0, 0
-    bucket = TokenBucket(rate_per_s=rate, burst=burst, at=at)
+    bucket = TokenBucket(rate_per_s=rate, burst=burst, tokens=1.0, at=at)
     went: list[float] = []
     for step in steps:
         at += step
@@ -48,7 +48,7 @@ def test_no_window_ever_sees_more_than_the_burst_and_the_rate(
 @given(rate=st.floats(0.01, 50), burst=st.integers(1, 20), taken=st.integers(1, 30))
 def test_it_is_ready_when_it_said_it_would_be(rate: float, burst: int, taken: int) -> None:
     at = 0.0
-    bucket = TokenBucket(rate_per_s=rate, burst=burst, at=at)
+    bucket = TokenBucket(rate_per_s=rate, burst=burst, tokens=1.0, at=at)
     for _ in range(taken):
         at += bucket.ready_in_s(at)
         bucket.take(at)
@@ -56,7 +56,7 @@ def test_it_is_ready_when_it_said_it_would_be(rate: float, burst: int, taken: in
 
 @given(rate=st.floats(0.01, 50), burst=st.integers(1, 20), rests_s=st.floats(0, 3000))
 def test_as_many_are_ready_as_can_be_taken(rate: float, burst: int, rests_s: float) -> None:
-    bucket = TokenBucket(rate_per_s=rate, burst=burst, at=0.0)
+    bucket = TokenBucket(rate_per_s=rate, burst=burst, tokens=1.0, at=0.0)
     ready = bucket.ready(rests_s)
     for _ in range(ready):
         bucket.take(rests_s)

@@ -1,7 +1,6 @@
 """A token bucket: so many messages at once, and so many a second over any longer while.
 
-It begins with one token, so that a process that is started again and again sends no faster for it. Times
-are monotonic seconds.
+Times are monotonic seconds.
 """
 
 from typing import Final
@@ -13,10 +12,10 @@ ALMOST: Final = 1e-9
 class TokenBucket:
     """At most `burst + rate_per_s * t` tokens are taken within any t seconds."""
 
-    def __init__(self, *, rate_per_s: float, burst: int, at: float) -> None:
+    def __init__(self, *, rate_per_s: float, burst: float, tokens: float, at: float) -> None:
         self._rate_per_s = rate_per_s
         self._burst = burst
-        self._tokens = 1.0
+        self._tokens = tokens
         self._at = at
 
     def level(self, at: float) -> float:
@@ -32,10 +31,10 @@ class TokenBucket:
         missing = 1.0 - self.level(at)
         return 0.0 if missing <= ALMOST else missing / self._rate_per_s
 
-    def take(self, at: float) -> None:
-        """Take one; only when it is ready."""
-        assert self.ready_in_s(at) == 0.0
-        self._tokens, self._at = self.level(at) - 1.0, at
+    def take(self, at: float, tokens: int = 1) -> None:
+        """Take so many; only when they are ready."""
+        assert tokens <= self.ready(at)
+        self._tokens, self._at = self.level(at) - tokens, at
 
     def put_back(self, at: float) -> None:
         """One that was taken was not used."""
