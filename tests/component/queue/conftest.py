@@ -81,19 +81,22 @@ def make_store(
 
 
 @pytest.fixture
-async def twins(
-    request: pytest.FixtureRequest, kind: str, tmp_path: Path, clock: FakeClock
-) -> AsyncIterator[tuple[QueueStore, QueueStore]]:
-    """Two stores with data of their own, to do the same to both in two ways."""
+def make_twin(request: pytest.FixtureRequest, kind: str, tmp_path: Path, clock: FakeClock) -> MakeStore:
+    """Makes an unopened store with data of its own each time."""
+    numbers = count()
+    metrics = QueueMetrics(CollectorRegistry(), ACCOUNT)
+    if kind == "sqlite":
+        return lambda: SqliteStore(
+            tmp_path / f"{next(numbers)}.db", account=ACCOUNT, metrics=metrics, clock=clock
+        )
+    url: str = request.getfixturevalue("queue_url")
+    return lambda: PostgresStore(url, account=f"{ACCOUNT}-{next(_ACCOUNTS)}", metrics=metrics, clock=clock)
 
-    def make(name: str) -> QueueStore:
-        metrics = QueueMetrics(CollectorRegistry(), ACCOUNT)
-        if kind == "sqlite":
-            return SqliteStore(tmp_path / f"{name}.db", account=ACCOUNT, metrics=metrics, clock=clock)
-        url: str = request.getfixturevalue("queue_url")
-        return PostgresStore(url, account=f"{ACCOUNT}-{next(_ACCOUNTS)}", metrics=metrics, clock=clock)
 
-    one, other = make("one"), make("other")
+@pytest.fixture
+async def twins(make_twin: MakeStore) -> AsyncIterator[tuple[QueueStore, QueueStore]]:
+    """Two stores, to do the same to both in two ways."""
+    one, other = make_twin(), make_twin()
     await one.open()
     await other.open()
     yield one, other
