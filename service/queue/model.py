@@ -72,6 +72,10 @@ RETENTION_S: Final[dict[State, float]] = {
 """How long a settled message is kept at least, from `finished_at`. Others are kept without limit."""
 
 
+PRIORITIES: Final = range(10)
+"""9 goes before 0."""
+
+
 class OnUnknown(StrEnum):
     """What to do when the outcome of a send stays unknown."""
 

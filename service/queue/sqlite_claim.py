@@ -12,7 +12,7 @@ from typing import Any, Final
 from service.queue import sqlite_rows as rows
 from service.queue import transitions
 from service.queue.assembly import FIELDS
-from service.queue.model import Claim, State
+from service.queue.model import PRIORITIES, Claim, State
 from service.queue.sqlite_messages import Messages, lane
 
 BATCH: Final = 256
@@ -27,11 +27,12 @@ _READY: Final = """
     SELECT seq, priority, chat, (
         SELECT max(seq) FROM message INDEXED BY message_sending
         WHERE account = lane.account AND chat = lane.chat AND state = 'sending')
-    FROM lane WHERE account = ? AND turn = 'ready' AND NOT EXISTS (
+    FROM lane INDEXED BY lane_ready WHERE account = ?1 AND turn = 'ready' AND NOT EXISTS (
         SELECT 1 FROM message INDEXED BY message_sending
-        WHERE account = lane.account AND chat = lane.chat AND state = 'sending' AND worker <> ?)"""
+        WHERE account = lane.account AND chat = lane.chat AND state = 'sending' AND worker <> ?2)"""
 _NEXT: Final = f"{_READY} ORDER BY priority DESC, seq"
-_FAIR: Final = f"{_READY} ORDER BY seq"
+_FAIR: Final = f"{' UNION ALL '.join(f'{_READY} AND priority = {each}' for each in PRIORITIES)} ORDER BY seq"
+"""One index serves both: those of each priority are in order, and SQLite merges them as they are read."""
 _LINE: Final = f"""{rows.SELECT} INDEXED BY message_line
     WHERE account = ? AND chat = ? AND state IN ('queued', 'unknown') AND seq > ? ORDER BY seq LIMIT ?"""
 _SENDING: Final = """
