@@ -1,6 +1,10 @@
 """A backlog of any depth, made by a few statements: one message is enqueued, the database copies it.
 
-The chats take turns, so that each has as many messages and every one of them is somebody's head once.
+It consists of blocks that are alike: so many messages to chats of their own, which take turns. Whoever works
+off one block does what he does for any other, however many wait: as many chats are new, and as many messages
+are followed by another one of their chat. (With chats that all took turns, a long queue was one of messages
+to strangers, a short one of messages to chats that were known after a moment. That took a tenth more, and had
+nothing to do with its length.)
 """
 
 import asyncio
@@ -15,37 +19,47 @@ from service.engine.content import Text
 from service.queue.model import NewMessage
 from tests.bench.stores import Place
 
-IN_A_CHAT: Final = 10
+BLOCK: Final = 1000
+CHATS: Final = 100
+"""In a block."""
+
 TEXT: Final = "the quick brown fox jumps over the lazy dog"
 
+_CHAT: Final = f"15550000000 + n / {BLOCK} * {CHATS} + n % {CHATS}"
+"""The number of the chat of message n, in SQL."""
 
-def messages_to(chats: int, count: int) -> list[NewMessage]:
-    """New messages to so many chats, in turn."""
+
+def messages_to(chats: int, count: int, *, first: int = 0) -> list[NewMessage]:
+    """New messages to so many chats, in turn; `first` is the number of the first chat."""
     return [
-        NewMessage(chat=f"{15_550_000_000 + i % chats}@s.whatsapp.net", content=Text(text=TEXT))
+        NewMessage(chat=f"{15_550_000_000 + first + i % chats}@s.whatsapp.net", content=Text(text=TEXT))
         for i in range(count)
     ]
 
 
+def block(number: int) -> list[NewMessage]:
+    """The messages of that block of a backlog, counted from 0."""
+    return messages_to(CHATS, BLOCK, first=number * CHATS)
+
+
 async def make(place: Place, messages: int) -> None:
-    """Put that many queued messages into an empty queue; a tenth as many chats."""
+    """Put that many queued messages into an empty queue."""
     async with place.store() as store:
         await store.enqueue(messages_to(1, 1), now=time.time())
-    chats = max(1, messages // IN_A_CHAT)
     if place.kind == "sqlite":
-        await asyncio.to_thread(_copy_sqlite, place.where, messages - 1, chats)
+        await asyncio.to_thread(_copy_sqlite, place.where, messages - 1)
     else:
-        await _copy_postgres(place.where, messages - 1, chats)
+        await _copy_postgres(place.where, messages - 1)
 
 
-def _copy_sqlite(path: str, copies: int, chats: int) -> None:
+def _copy_sqlite(path: str, copies: int) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     columns = [
         name for _, name, *_, hidden in connection.execute("PRAGMA table_xinfo(message)") if not hidden
     ]
     new = {
         "id": "printf('%s-%07d', id, n)",
-        "chat": f"(15550000000 + n % {chats}) || '@s.whatsapp.net'",
+        "chat": f"({_CHAT}) || '@s.whatsapp.net'",
         "secret": "randomblob(32)",
     }
     connection.execute("BEGIN")
@@ -62,7 +76,7 @@ def _copy_sqlite(path: str, copies: int, chats: int) -> None:
     connection.close()
 
 
-async def _copy_postgres(url: str, copies: int, chats: int) -> None:
+async def _copy_postgres(url: str, copies: int) -> None:
     connection = await asyncpg.connect(url)
     rows = await connection.fetch("""
         SELECT column_name FROM information_schema.columns
@@ -70,7 +84,7 @@ async def _copy_postgres(url: str, copies: int, chats: int) -> None:
     columns = [row["column_name"] for row in rows]
     new = {
         "id": "id || '-' || lpad(n::text, 7, '0')",
-        "chat": f"(15550000000 + n % {chats}) || '@s.whatsapp.net'",
+        "chat": f"({_CHAT}) || '@s.whatsapp.net'",
         "secret": "sha256(n::text::bytea)",
     }
     async with connection.transaction():

@@ -2,7 +2,7 @@
 
 Both queues are there at the same time and are asked in turn, so that what the machine does meanwhile meets
 both. Sending is store and dispatcher with an engine that answers at once, each pair in a process of its own;
-what is sent is handed in again first, so that the depth stays. Scraping is `GET /metrics` of the whole
+as many are handed in first, so that the depth stays. Scraping is `GET /metrics` of the whole
 service, which is not paired and therefore sends nothing; its memory is that of its own process after that.
 """
 
@@ -23,7 +23,7 @@ from tests.bench.figures import mb, ratio, whole
 from tests.bench.stores import KINDS, Place, Places
 
 FEW: Final = 1000
-SENT: Final = 1000
+BLOCKS: Final = 1
 SCRAPES: Final = 100
 
 MEANING: Final = {
@@ -77,10 +77,10 @@ async def _send(homes: Mapping[int, Path], filled: Mapping[int, Place], *, round
         }
         for lap in range(rounds + 1):
             for messages, child in list(children.items())[:: -1 if lap % 2 else 1]:
-                told = await child.ask(send=SENT)
+                told = await child.ask(send=BLOCKS)
                 memory[messages] = told["rss_bytes"]
                 if lap:  # the first one warms up
-                    rates[messages].append(SENT / told["seconds"])
+                    rates[messages].append(BLOCKS * backlog.BLOCK / told["seconds"])
     few, many = rates.values()
     return {
         "sent_per_second": {str(messages): whole(measured) for messages, measured in rates.items()},

@@ -1,7 +1,7 @@
 """Store and dispatcher in a process of their own, with an engine that answers at once: `PLACE FOLDER`.
 
-Asked for `send` messages, it hands in as many new ones, sends until that many went, and answers how long
-sending took (`seconds`), resident memory (`rss_bytes`) and what waits (`queued`).
+Asked to `send` a number of blocks of a backlog, it hands in as many new ones, sends until that many messages
+went, and answers how long sending took (`seconds`), resident memory (`rss_bytes`) and what waits (`queued`).
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from service.queue.pace.contract import Unpaced
 from service.queue.store import QueueStore
 from service.telemetry.pseudonym import Pseudonyms
 from tests.bench import child
-from tests.bench.backlog import IN_A_CHAT, messages_to
+from tests.bench.backlog import BLOCK, block
 from tests.bench.stores import ACCOUNT, Place
 
 
@@ -65,14 +65,15 @@ async def main(place: Place, folder: Path) -> None:
     """Answer until there are no more questions."""
     engine = Instant()
     async with place.store() as store, dispatching(store, engine, folder) as dispatcher:
+        new = count(store.counts()[State.QUEUED] // BLOCK)
 
         async def send(question: dict[str, Any]) -> dict[str, float]:
-            messages = question["send"]
-            chats = max(1, store.counts()[State.QUEUED] // IN_A_CHAT)
-            await store.enqueue(messages_to(chats, messages), now=time.time())
+            blocks = question["send"]
+            for _ in range(blocks):
+                await store.enqueue(block(next(new)), now=time.time())
             begun = time.perf_counter()
             dispatcher.connected()
-            await engine.sent(messages)
+            await engine.sent(blocks * BLOCK)
             took_s = time.perf_counter() - begun
             dispatcher.disconnected()
             return {
