@@ -10,6 +10,7 @@ after a power failure an outcome is as unknown as without them.
 import logging
 import os
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -42,28 +43,24 @@ _NOTES: Final = msgspec.msgpack.Decoder(Note)
 
 
 class Notebook:
-    """Two files beside the session database. One process writes; another reads when that one is gone."""
+    """Two files beside the session database. One process writes, on any of its threads; another reads when
+    that one is gone."""
 
     def __init__(self, session: Path) -> None:
         self._path = session.with_suffix(".notes")
         self._full = session.with_suffix(".notes.1")
         self._descriptor: int | None = None
         self._size = 0
+        self._lock = threading.Lock()
 
     def write(self, note: Note) -> None:
         """Note it. When that is not possible it is logged, and nothing else is different."""
         data = encode(note)
         try:
-            if self._size + len(data) > PAGE_BYTES:
-                self._turn()
-            if self._descriptor is None:
-                self._open()
-            assert self._descriptor is not None
-            os.write(self._descriptor, data)
+            with self._lock:
+                self._append(data)
         except OSError as error:
             log.warning("what was learned of a send could not be noted: %s", error.strerror)
-            return
-        self._size += len(data)
 
     def read(self) -> list[Note]:
         """All notes, earliest first; a note that was cut off by the end of its writer is none.
@@ -82,6 +79,15 @@ class Notebook:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def _append(self, data: bytes) -> None:
+        if self._size + len(data) > PAGE_BYTES:
+            self._turn()
+        if self._descriptor is None:
+            self._open()
+        assert self._descriptor is not None
+        os.write(self._descriptor, data)
+        self._size += len(data)
 
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC

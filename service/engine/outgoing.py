@@ -17,7 +17,7 @@ from service.engine.protocol import (
 LIMIT: Final = 10_000
 
 LINGER_S: Final = 0.008
-"""How long what may wait does so for others, to wake the parent once: about four outcomes when a server is
+"""How long what may wait does so for others, to wake the parent once: four to eight outcomes when a server is
 near, of the eight that it waits for before it hands over more."""
 
 TOGETHER: Final = 64
@@ -59,6 +59,10 @@ class Outgoing:
             self._changed.set()
         elif self._lingering is None:
             self._lingering = asyncio.get_running_loop().call_later(LINGER_S, self._changed.set)
+
+    def hurry(self) -> None:
+        """Write what may wait."""
+        self._changed.set()
 
     async def write_to(self, writer: asyncio.StreamWriter) -> None:
         """Write frames as they come, for ever. Raises ConnectionError when the parent is gone."""

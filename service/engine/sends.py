@@ -1,14 +1,15 @@
 """Sends at hand: made ready on the event loop, and handed to whatsmeow one after the other on a thread.
 
 whatsmeow takes one at a time (send.go, messageSendLock). What is ours of a send, before and after, is done
-while another one is under way, so that whatsmeow never waits for us.
+while another one is under way, so that whatsmeow never waits for us. But it talks to us meanwhile (turns.py),
+and then waits for the interpreter; so the event loop looks after several sends at a time, and sleeps between.
 """
 
 import asyncio
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from service.engine.content import AnyContent
 from service.engine.lines import sending
+from service.engine.outgoing import LINGER_S
 from service.engine.protocol import Refusal, Refused, Send, Sent
 from service.errors import EngineRefused
 
@@ -24,9 +26,6 @@ log = logging.getLogger("engine.sends")
 
 AT_HAND: Final = 20
 """Sends that may be at hand at once, the one in flight included; more are refused as busy."""
-
-READY: Final = 2
-"""How many of them are made ready at most: the one in flight, and the one that follows at once."""
 
 _REMEMBERED: Final = 256
 
@@ -46,23 +45,28 @@ class Sender(Protocol):
 class Sends:
     """Takes Sends and tells the outcome of each. Belongs to the event loop on which `run` runs.
 
-    `tell` is called with each outcome, and `fail` with an error that nobody foresaw.
+    `note` is called on the thread with each that WhatsApp has, at once. On the event loop, `tell` is called
+    with each outcome, `told` after some of them, and `fail` with an error that nobody foresaw.
     """
 
     def __init__(
         self,
         client: Sender,
         *,
+        note: Callable[[Send, Sent], None],
         tell: Callable[[Send, Outcome], None],
+        told: Callable[[], None],
         fail: Callable[[BaseException], None],
     ) -> None:
         self._client = client
+        self._note = note
         self._tell = tell
+        self._told = told
         self._fail = fail
         self._loop = asyncio.get_running_loop()
-        self._prepared: SimpleQueue[tuple[Send, Any] | None] = SimpleQueue()
         self._accepted: asyncio.Queue[Send] = asyncio.Queue()
-        self._ready = asyncio.Semaphore(READY)
+        self._prepared: SimpleQueue[tuple[Send, Any] | None] = SimpleQueue()
+        self._ended: deque[tuple[Send, Outcome]] = deque()
         self._idle = asyncio.Event()
         self._idle.set()
         self._sent: OrderedDict[int, None] = OrderedDict()  # the thread's own
@@ -83,12 +87,16 @@ class Sends:
         threading.Thread(target=self._hand_over_all, name="send", daemon=True).start()
         while True:
             command = await self._accepted.get()
-            await self._ready.acquire()
             prepared = await self._prepare(command)
             if isinstance(prepared, Refused):
                 self._over(command, prepared)
             else:
                 self._prepared.put((command, prepared))
+
+    def tell(self) -> None:
+        """Tell the outcomes of which nobody was told yet, before something that follows from them is."""
+        while self._ended:
+            self._handed_over(*self._ended.popleft())
 
     async def stop(self) -> None:
         """Hand over nothing more; return when what is in flight has ended."""
@@ -122,11 +130,16 @@ class Sends:
             while (item := self._prepared.get()) is not None:
                 command, prepared = item
                 try:
-                    outcome = self._hand_over(command, prepared)
+                    self._end(command, self._hand_over(command, prepared))
                 except BaseException as error:  # noqa: BLE001 - it ends the engine
                     self._loop.call_soon_threadsafe(self._fail, error)
-                else:
-                    self._loop.call_soon_threadsafe(self._handed_over, command, outcome)
+
+    def _end(self, command: Send, outcome: Outcome) -> None:
+        if isinstance(outcome, Sent):
+            self._note(command, outcome)
+        self._ended.append((command, outcome))
+        if len(self._ended) == 1:  # else the event loop knows that there is something to tell
+            self._loop.call_soon_threadsafe(self._tell_soon)
 
     def _hand_over(self, command: Send, prepared: Any) -> Outcome:
         """On the thread, where it is known how the send before ended."""
@@ -151,6 +164,13 @@ class Sends:
         log.warning("a message was not sent, after %.3f s", after_s, extra=span)
         return _refused(command, Refusal.FAILED, error.text)
 
+    def _tell_soon(self) -> None:
+        self._loop.call_later(LINGER_S, self._tell_all)
+
+    def _tell_all(self) -> None:
+        self.tell()
+        self._told()
+
     def _handed_over(self, command: Send, outcome: Outcome) -> None:
         if isinstance(outcome, Sent):
             self._client.sent(outcome.message_id)
@@ -159,7 +179,6 @@ class Sends:
         self._over(command, outcome)
 
     def _over(self, command: Send, outcome: Outcome) -> None:
-        self._ready.release()
         self._tell(command, outcome)
         self.at_hand -= 1
         if not self.at_hand:

@@ -31,7 +31,7 @@ from service.engine.protocol import (
     Stop,
     read_command,
 )
-from service.engine.sends import Outcome, Sender, Sends
+from service.engine.sends import Sender, Sends
 from service.engine.turns import Turns
 from service.errors import EngineRefused
 
@@ -73,7 +73,13 @@ class Server:
         self._client = client(self._event)
         self._heartbeat_s = heartbeat_s
         self._unraisable = unraisable
-        self._sends = Sends(self._client, tell=self._send_ended, fail=self._fail)
+        self._sends = Sends(
+            self._client,
+            note=self._note_sent,
+            tell=lambda _, outcome: self._out.put(outcome),
+            told=self._out.hurry,
+            fail=self._fail,
+        )
         self._beat_now = asyncio.Event()
         self._stopping = False
         self._ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -162,14 +168,8 @@ class Server:
 
     # --- sends ----------------------------------------------------------------------------------
 
-    def _send_ended(self, command: Send, outcome: Outcome) -> None:
-        if isinstance(outcome, Sent):
-            self._note(
-                Acknowledged(
-                    secret=command.secret, message_id=outcome.message_id, timestamp=outcome.timestamp
-                )
-            )
-        self._out.put(outcome)
+    def _note_sent(self, command: Send, sent: Sent) -> None:
+        self._note(Acknowledged(secret=command.secret, message_id=sent.message_id, timestamp=sent.timestamp))
 
     def _note(self, note: Acknowledged | Receipt) -> None:
         if self._notebook is not None:
@@ -180,6 +180,7 @@ class Server:
     def _event(self, event: Frame) -> None:
         if isinstance(event, Receipt):
             self._note(event)
+            self._sends.tell()
         self._out.put(event)
         if isinstance(event, Connected):
             self._beat_now.set()

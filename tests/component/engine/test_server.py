@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from service.engine import sends as sends_module
 from service.engine import server as server_module
 from service.engine.content import AnyContent, Text
+from service.engine.notebook import Acknowledged, Notebook
 from service.engine.protocol import (
     Connect,
     Connected,
@@ -19,6 +21,8 @@ from service.engine.protocol import (
     Heartbeat,
     Hello,
     Logout,
+    Receipt,
+    ReceiptKind,
     Refusal,
     Refused,
     Send,
@@ -143,7 +147,7 @@ async def serving(*, heartbeat_s: float = 60.0) -> AsyncIterator[Parent]:
         parent.client.acknowledges.set()
         parent.serving.cancel()
         await asyncio.wait({parent.serving})
-        await until(lambda: not any(thread.name.startswith("send_") for thread in threading.enumerate()))
+        await until(lambda: not any(thread.name == "send" for thread in threading.enumerate()))
         for end in (writer, parent.writer):
             end.close()
         await asyncio.gather(writer.wait_closed(), parent.writer.wait_closed(), return_exceptions=True)
@@ -174,12 +178,12 @@ async def test_a_heartbeat_follows_connected_at_once() -> None:
         await parent.told(Heartbeat)
 
 
-async def test_the_next_send_is_ready_before_it_is_its_turn() -> None:
+async def test_the_next_sends_are_ready_before_it_is_their_turn() -> None:
     async with serving() as parent:
         client = parent.client
         for number, chat in enumerate("abc"):
             parent.writer.write(encode(a_send(number, chat)))
-        await until(lambda: client.prepared == ["a", "b"] and client.handed_over == ["a"])
+        await until(lambda: client.prepared == ["a", "b", "c"] and client.handed_over == ["a"])
 
         client.acknowledges.set()
         for number, chat in enumerate("abc"):
@@ -187,6 +191,34 @@ async def test_the_next_send_is_ready_before_it_is_its_turn() -> None:
             assert isinstance(sent, Sent)
             assert (sent.id, sent.message_id) == (number, f"id of {chat}")
         assert client.handed_over == ["a", "b", "c"]
+
+
+async def test_what_whatsapp_has_is_noted_before_anybody_is_told_and_told_before_its_receipt(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sends_module, "LINGER_S", 3600.0)
+    receipt = Receipt(
+        message_ids=("id of a",),
+        receipt=ReceiptKind.DELIVERED,
+        chat="a",
+        sender="a",
+        from_me=False,
+        timestamp=2.0,
+    )
+    async with serving() as parent:
+        parent.client.acknowledges.set()
+        parent.writer.write(encode(Connect(id=1, database=str(tmp_path / "session.db"), device_name="d")))
+        await parent.told(Refused)
+        parent.writer.write(encode(a_send(2, "a")))
+        notebook = Notebook(tmp_path / "session.db")
+        await until(lambda: bool(notebook.read()))
+        acknowledged = Acknowledged(secret=bytes(32), message_id="id of a", timestamp=1.0)
+        assert notebook.read() == [acknowledged]
+
+        parent.emit(receipt)
+        assert isinstance(await parent.told(Frame), Sent)
+        assert await parent.told(Frame) == receipt
+        assert notebook.read() == [acknowledged, receipt]
 
 
 async def test_a_send_behind_one_that_failed_is_skipped_though_it_was_ready() -> None:
@@ -212,7 +244,7 @@ async def test_a_stop_lets_the_send_in_flight_end_and_begins_no_other() -> None:
         client.told.set()
         for number, chat in enumerate("abc"):
             parent.writer.write(encode(a_send(number, chat)))
-        await until(lambda: client.prepared == ["a", "b"] and client.handed_over == ["a"])
+        await until(lambda: client.prepared == ["a", "b", "c"] and client.handed_over == ["a"])
         await parent.told(Heartbeat)
         parent.writer.write(encode(Stop(id=9, within_s=60)))
         parent.writer.write(encode(Logout(id=8)))

@@ -1,13 +1,14 @@
 """What the engine learned can be read when the engine is gone."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from service.engine import notebook as notebook_module
 from service.engine.notebook import Acknowledged, Note, Notebook
-from service.engine.protocol import Receipt, ReceiptKind
+from service.engine.protocol import Receipt, ReceiptKind, encode
 
 SECRET = bytes(range(32))
 
@@ -45,6 +46,26 @@ def test_what_was_written_is_read_in_order(session: Path) -> None:
         writer.write(note)
     assert Notebook(session).read() == notes, "without waiting for the writer to close"
     writer.close()
+
+
+def test_two_threads_may_write_while_pages_are_turned(session: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notebook_module, "PAGE_BYTES", 2000)
+    writer = Notebook(session)
+
+    def write(first: int) -> None:
+        for number in range(first, first + 1000):
+            writer.write(acknowledged(number))
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(write, (1000, 2000))) == [None, None]
+    writer.close()
+    kept = [note.message_id for note in Notebook(session).read() if isinstance(note, Acknowledged)]
+    assert len(kept) > 2000 // len(encode(acknowledged(1000))), "no page is lost but the last but one"
+    assert all(size <= 2000 for size in (file.stat().st_size for file in session.parent.glob("*.notes*")))
+    for thread in ("3EB01", "3EB02"):
+        assert [one for one in kept if one.startswith(thread)] == sorted(
+            one for one in kept if one.startswith(thread)
+        )
 
 
 def test_where_nothing_was_written_there_is_nothing(session: Path) -> None:
