@@ -10,7 +10,7 @@ from typing import Final
 
 from service.reconnect.reason import Reason
 from service.reconnect.rows import account, engine, lease, link, own, pairing, whatsapp
-from service.reconnect.rule import Happened, Phase, Rule
+from service.reconnect.rule import Happened, Phase, Rule, Watch
 
 TABLE: Final[tuple[Rule, ...]] = (
     *own.ROWS,
@@ -25,9 +25,17 @@ TABLE: Final[tuple[Rule, ...]] = (
 RULES: Final[Mapping[Reason, Rule]] = {rule.reason: rule for rule in TABLE}
 
 
+_CONCERNED: Final[Mapping[object, list[Rule]]] = {
+    what: [rule for rule in TABLE if any(on.what is what for on in rule.on)]
+    for what in {on.what for rule in TABLE for on in rule.on}
+}
+"""The rows that speak of a kind of happening, in their order: most that comes are messages and receipts, of
+which none does."""
+
+
 def decide(happened: Happened, phase: Phase) -> Rule | None:
     """The row for what happened to an engine in that phase; None when it changes nothing."""
-    for rule in TABLE:
+    for rule in _CONCERNED.get(happened if isinstance(happened, Watch) else type(happened), ()):
         if any(on.matches(happened, phase) for on in rule.on):
             return rule
     return None
