@@ -1,7 +1,7 @@
 -- `beacon_turn` of 0003_turn.sql, which says what it does, with two differences. Where all completions were made it
--- also remembers when the chats of them were first written to that the caller is not sure to know: as a statement of
--- its own that took a sixteenth of the time with eight messages in a commit. And claims come as columns: a row in one value is put
--- together here only to be taken apart again.
+-- also remembers when those of their chats were first written to that the caller is not sure to know: a statement of
+-- its own took a sixteenth of the time with eight messages in a commit. And claims come as columns: a row in one value
+-- is put together here only to be taken apart again.
 --
 -- The one before has fewer parameters and stays: a process of an earlier version may still complete what it sent.
 CREATE FUNCTION beacon_turn(
@@ -9,10 +9,11 @@ CREATE FUNCTION beacon_turn(
     done_seqs bigint[], done_tokens bigint[], whatsapp_ids text[], done_times float8[],
     my_worker text, times float8[], fairly boolean, new_chats text[], met_at float8[])
 RETURNS TABLE (
-    seq bigint, id text, chat text, content json, state text, priority smallint, attempts integer, max_attempts
-    integer, on_unknown text, accepted_at float8, due_at float8, expires_at float8, idempotency_key text, traceparent
-    text, secret bytea, whatsapp_id text, sent_at float8, delivered_at float8, read_at float8, finished_at float8,
-    last_result text, last_error text, claim_token bigint, worker text, claimed_at float8, resends smallint,
+    seq bigint, id text, chat text, content json, state text, priority smallint, attempts integer,
+    max_attempts integer, on_unknown text, accepted_at float8, due_at float8, expires_at float8, idempotency_key text,
+    traceparent text, secret bytea, whatsapp_id text, sent_at float8, delivered_at float8, read_at float8,
+    finished_at float8, last_result text, last_error text, claim_token bigint, worker text, claimed_at float8,
+    resends smallint,
     token bigint, behind bigint, ended boolean, late bigint,
     done bigint[], counts bigint[], oldest float8, txid bigint)
 LANGUAGE plpgsql AS $$
