@@ -1,6 +1,6 @@
 """Claims: many at once, and exactly those that one after the other would have got.
 
-Which these are is found out at the server (`beacon_turn` in sql/postgres/0003_turn.sql). Where what it reads
+Which these are is found out at the server (`beacon_turn` in sql/postgres/0004_turn.sql). Where what it reads
 does not suffice to say which message is next (a line is used up, a head has expired), it gives what is
 certain, and the rest is asked for again.
 """
@@ -38,10 +38,13 @@ class Taken:
 
     found: list[asyncpg.Record] = field(default_factory=list)
     all: bool = False
+    _made: list[Claim] = field(default_factory=list)
 
     def claims(self) -> list[Claim]:
-        """They are put together where they are needed: the writer goes on meanwhile."""
-        return [Claim(rows.message(row), row["token"], row["behind"]) for row in self.found]
+        """They are put together when first asked for, which is while the server commits them."""
+        fresh = self.found[len(self._made) :]
+        self._made += [Claim(rows.message(row), row["token"], row["behind"]) for row in fresh]
+        return self._made
 
 
 class Handout:

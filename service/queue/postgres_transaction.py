@@ -8,7 +8,7 @@ lock stays true. What was read without it is checked again when it is written.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence, Set
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final, TypeVar
@@ -53,12 +53,6 @@ _LANES: Final = """
 _SETTLE_LANES: Final = f"WITH {_HEADS} {_LANES}"
 """All these lanes are held. A head that has expired is ready, for the next claim to move it away."""
 
-_MET: Final = """
-    INSERT INTO beacon_acquaintance AS known (account, chat, first_sent_at)
-    SELECT $1, chat, at FROM unnest($2::text[], $3::text::float8[]) AS met (chat, at) ORDER BY chat
-    ON CONFLICT (account, chat) DO UPDATE SET first_sent_at = excluded.first_sent_at
-    WHERE known.first_sent_at IS NULL OR known.first_sent_at > excluded.first_sent_at"""
-
 STATES: Final = tuple(State)
 _NAMES: Final = ", ".join(STATES)
 _NUMBERS: Final = f"""
@@ -78,9 +72,14 @@ def _mine(first: int) -> str:
         SET {", ".join(f"{state} = tally.{state} + excluded.{state}" for state in STATES)})"""  # noqa: S608
 
 
-_TALLY: Final = f"WITH {_mine(2)} {_NUMBERS}"
-_LANES_AND_TALLY: Final = f"WITH {_HEADS}, settled AS ({_LANES}), {_mine(4)} {_NUMBERS}"
-"""The sums are as they were before this transaction."""
+def _met(first: int) -> str:
+    return f"""
+    met AS (
+        INSERT INTO beacon_acquaintance AS known (account, chat, first_sent_at)
+        SELECT $1, chat, at FROM unnest(${first}::text[], ${first + 1}::text::float8[]) AS new (chat, at)
+        ORDER BY chat
+        ON CONFLICT (account, chat) DO UPDATE SET first_sent_at = excluded.first_sent_at
+        WHERE known.first_sent_at IS NULL OR known.first_sent_at > excluded.first_sent_at)"""  # noqa: S608
 
 
 class Moved(Exception):
@@ -109,13 +108,19 @@ class Committed:
 class Transaction:
     """What is done between BEGIN and COMMIT, which are the caller's. `now` decides which heads are due."""
 
-    def __init__(self, connection: asyncpg.Connection, *, account: str, shard: int, now: float) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection, *, account: str, shard: int, now: float, acquainted: Set[str]
+    ) -> None:
+        """The chats in `acquainted` are known to be acquainted with."""
         self._connection = connection
+        self._acquainted = acquainted
         self.account = account
         self.now = now
         self.moves: Counter[tuple[State | None, State | None]] = Counter()
         self.met: dict[str, float] = {}
         """Chats where something was sent, and when."""
+        self.introduced: set[str] = set()
+        """Those of them that were remembered by the statement that moved their messages."""
         self.shard = shard
         self.seen: Seen | None = None
         """If nothing was changed since this is how it is."""
@@ -229,34 +234,45 @@ class Transaction:
 
     # --- the end ----------------------------------------------------------------------------------
 
-    async def finish(self, *, acquainted: set[str]) -> Committed:
-        """Write everything that is left; what to tell once it is committed. The chats in `acquainted` are
-        known to be acquainted with."""
+    def strangers(self, met: Iterable[tuple[str, float]]) -> dict[str, float]:
+        """The chats that are to be remembered as acquainted with, and since when: the first time given."""
+        new: dict[str, float] = {}
+        for chat, at in met:
+            if chat not in self._acquainted and chat not in self.introduced:
+                new.setdefault(chat, at)
+        return new
+
+    async def finish(self) -> Committed:
+        """Write everything that is left; what to tell once it is committed."""
         touched = await self._lanes_to_settle()
-        met = {chat: at for chat, at in self.met.items() if chat not in acquainted}
-        if met:
-            await self.execute(_MET, list(met), rows.numbers(met.values()))
-        if touched or self.moves != self._tallied or self.seen is None:
-            seen = await self._tally(touched)
+        met = self.strangers(self.met.items())
+        if touched or met or self.moves != self._tallied or self.seen is None:
+            seen = await self._end(touched, met)
         else:
             seen = self.seen
         return Committed(dict(self.moves), seen.counts, seen.oldest_queued_at, seen.txid)
 
-    async def _tally(self, touched: list[str]) -> Seen:
+    async def _end(self, touched: list[str], met: dict[str, float]) -> Seen:
+        """All that is left is one statement. The sums that it reads are as they were before it."""
         change: Counter[State] = Counter()
         for (before, after), messages in (self.moves - self._tallied).items():
             if before is not None:
                 change[before] -= messages
             if after is not None:
                 change[after] += messages
-        mine = self.shard, *(change[state] for state in STATES)
+        parts: list[str] = []
+        values: list[Any] = []
         if touched:
-            asked = self.fetch(_LANES_AND_TALLY, touched, self.now, *mine)
-        elif change:
-            asked = self.fetch(_TALLY, *mine)
-        else:
-            asked = self.fetch(_NUMBERS)
-        (row,) = await asked
+            parts.append(f"{_HEADS}, settled AS ({_LANES})")
+            values += [touched, self.now]
+        if met:
+            parts.append(_met(2 + len(values)))
+            values += [list(met), rows.numbers(met.values())]
+        if touched or change:
+            parts.append(_mine(2 + len(values)))
+            values += [self.shard, *(change[state] for state in STATES)]
+        beside = f"WITH {', '.join(parts)}" if parts else ""
+        (row,) = await self.fetch(f"{beside} {_NUMBERS}", *values)
         counts = Counter({state: row[state] + change[state] for state in STATES})
         return Seen(counts, row["oldest"], row["txid"])
 

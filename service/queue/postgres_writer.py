@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from secrets import randbelow
 from typing import Any, Final
 
@@ -29,8 +30,8 @@ from service.queue.postgres_doubt import Doubt, undo
 from service.queue.postgres_operations import Operation, Other, perform, weight, whatsapp_ids
 from service.queue.postgres_rows import numbers
 from service.queue.postgres_settle import Settle
-from service.queue.postgres_transaction import Committed, Moved, Transaction, receipt_locks
-from service.queue.postgres_turn import turn_of
+from service.queue.postgres_transaction import Committed, Moved, Transaction, meanwhile, receipt_locks
+from service.queue.postgres_turn import Turn, turn_of
 
 log = structlog.get_logger(__name__)
 
@@ -261,24 +262,20 @@ class Writer:
 
     async def _transaction(self, operations: Sequence[Operation]) -> Sequence[Any]:
         connection = await self._connected()
-        locks = numbers(receipt_locks(self._account, whatsapp_ids(operations)))
-        turn = turn_of(operations, locks=locks)
-        begin = f"{self._plans.statement()} BEGIN;"
-        if turn is None and locks != "{}":
-            begin += f"SELECT pg_advisory_xact_lock(key) FROM unnest('{locks}'::bigint[]) AS key"  # noqa: S608
-        await connection.execute(begin)
+        turn = await self._begun(connection, operations)
         transaction = Transaction(
             connection,
             account=self._account,
             shard=self._shard,
             now=max(operation.now for operation in operations),
+            acquainted=self._acquainted,
         )
         answers = await perform(transaction, operations, turn=turn, settled=self._settled)
-        committed = await transaction.finish(acquainted=self._acquainted)
+        committed = await transaction.finish()
         if committed.txid is not None:
             self._doubt = Doubt(committed.txid, operations, answers, committed)
         try:
-            await connection.execute("COMMIT")
+            await meanwhile(connection.execute("COMMIT"), lambda: _put_together(answers))
         except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresError) as error:
             if self._doubt is None or not is_lost(error):
                 self._doubt = None
@@ -290,6 +287,20 @@ class Writer:
                 self._settled.pop(operation.claim.token, None)
         self._committed(committed, met=transaction.met)
         return answers
+
+    async def _begun(self, connection: asyncpg.Connection, operations: Sequence[Operation]) -> Turn | None:
+        """Begin a transaction, with the locks that one needs to look at receipts; or answer the turn that
+        these operations are, which takes them itself."""
+        begin = f"{self._plans.statement()} BEGIN;"
+        turn = turn_of(operations)
+        if turn is not None:
+            _, turn = await meanwhile(connection.execute(begin), partial(turn.prepared, self._account))
+            return turn
+        locks = numbers(receipt_locks(self._account, whatsapp_ids(operations)))
+        if locks != "{}":
+            begin += f"SELECT pg_advisory_xact_lock(key) FROM unnest('{locks}'::bigint[]) AS key"  # noqa: S608
+        await connection.execute(begin)
+        return None
 
     def _committed(self, committed: Committed, *, met: dict[str, float]) -> None:
         if len(self._acquainted) > KNOWN_CHATS:
@@ -362,6 +373,15 @@ class Writer:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
+
+
+def _put_together(answers: Sequence[Any]) -> None:
+    """What callers would wait for once the answers are on disk. What cannot be made of one is told to its
+    caller, who asks for it again."""
+    for answer in answers:
+        if isinstance(answer, Taken):
+            with suppress(Exception):
+                answer.claims()
 
 
 def _refuse(jobs: Sequence[_Job], error: Exception) -> None:

@@ -25,6 +25,15 @@ CPU time, which depends less on the others, that other run took here and at the 
 message: 139 and 231 with 10, 68 and 111 with 50, 70 and 77 with 500; pgqueuer 157 and 260, 68 and 83, 69
 and 83.
 
+On two cores of their own, one for the program and one for the server, it was 1.45 times as fast as pgqueuer
+with 10 at work (6,600 a second), 0.92 times with 50 (13,200) and 0.79 times with 500 (19,200); before the
+last three lines of the list below it was 1.48, 0.81 and 0.77. These vary by a tenth between runs: with 50
+there was one of 1.09. A message took, in microseconds of CPU time here, at the server, and by the clock:
+42, 95 and 140 with 10, 23, 52 and 72 with 50, 24, 42 and 54 with 500; pgqueuer 55, 149 and 227, 29, 49 and
+73, 29, 36 and 40. So with 10 and with 50 both sides work in turn and their sum counts, for this queue as
+for the other. With 500 the one process of the server is at work nearly all the time, where pgqueuer's two
+managers have two of them.
+
 How that came, in CPU time here and at the server; machine as above, the rounds of a line took turns:
 - before: a claim of its own for each message, seven statements a commit. 226 and 274 with 10 at work, 105
   and 137 with 50, 90 and 111 with 500.
@@ -34,16 +43,26 @@ How that came, in CPU time here and at the server; machine as above, the rounds 
 - completions and claims of a share in one commit, the next group made ready while the server is at work:
   with 500 a message took 180 microseconds where it took 196, with as much CPU time.
 - room for new versions in the pages of messages (fillfactor): 104 to 88 at the server with 500.
-- messages are put together after the commit, while the next group is at the server.
+- completions in a call of the server are told it while it begins, and claims are put together while it
+  commits: both sides would wait otherwise.
+- strangers are remembered by a statement that is sent anyway.
+- indexes of messages do not pack versions of a message together: 42 at the server where it was 44, with 500
+  on two cores.
 
 What is left at the server, of about 60 in statements when each is measured alone with 250 messages: 19
 claim the row, 17 complete it, 14 name the next head of its chat, 11 find it. A statement for one row takes
 110, of which 65 set up the table's checks, which each statement reads anew. Tried and left out: one check
 in place of all (16 of 19 with 250); a trigger in their place (44 of 101 with one row, nothing with 250);
-fewer indexes (1 to 2 each). A claim in a narrow table, which leaves this row alone, was estimated and not
-built: it saves the 19, and costs a row that is written and deleted (7) and for each message of a line a
-look whether it is claimed (2 to 4), so 8 to 10 of about 150. A second connection for completions made
-nothing faster when it was tried.
+fewer indexes (1 to 2 each; on two cores the two of chats and of finished messages cost 4 of 40 with 500, 6
+of 48 with 50, and lists and pruning need them). A claim in a narrow table, which leaves this row alone, was
+estimated and not built: it saves the 19, and costs a row that is written and deleted (7) and for each
+message of a line a look whether it is claimed (2 to 4), so 8 to 10 of about 150. A second connection for
+completions made nothing faster when it was tried.
+
+Tried on two cores and left out: no checks at all (1 of 40); no plans made anew (nothing); two shares of 25
+with a commit each (109 where one of 50 took 87: a commit waits 0.4 ms whatever is in it); two stores with a
+share of 250 each (50 where one store takes 53); room in the indexes (0.5 of 40) and in the lanes (nothing);
+heads named without a DELETE, and from the old head on (nothing).
 
 While other programs keep all cores busy a ratio says little: between rounds it went from 0.3 to 2.2.
 """

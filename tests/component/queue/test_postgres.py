@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.errors import StoreFull, StoreTooNew, StoreUnavailable
+from service.errors import ClaimLost, StoreFull, StoreTooNew, StoreUnavailable
 from service.queue import (
     postgres_changes,
     postgres_claim,
@@ -23,7 +23,7 @@ from service.queue import (
     postgres_turn,
 )
 from service.queue.metrics import QueueMetrics
-from service.queue.model import Moves, State
+from service.queue.model import Message, Moves, State
 from service.queue.postgres import PostgresStore
 from service.queue.postgres_connection import connect
 from service.queue.postgres_listener import POLL_S
@@ -458,6 +458,28 @@ async def test_a_full_disk_is_told_as_such(
     assert store.trouble() is None
 
 
+async def test_only_chats_that_something_was_sent_to_are_remembered_of_completions_in_one_commit(
+    processes: Processes, clock: FakeClock
+) -> None:
+    store = await processes.start()
+    await keep(store, to(ANN), to(BEN), to(CLEO), now=1.0)
+    ann, ben, cleo = await store.claim(worker=WORKER, now=2.0, limit=3)
+    await store.release(ben, now=3.0)
+
+    outcomes = await asyncio.gather(
+        *(
+            store.complete(claim, whatsapp_id=claim.message.id, now=4.0 + at)
+            for at, claim in enumerate((ann, ben, cleo))
+        ),
+        return_exceptions=True,
+    )
+
+    assert [type(outcome) for outcome in outcomes] == [Message, ClaimLost, Message]
+    assert (await store.acquaintance(ann.message.chat)).first_sent_at == 4.0
+    assert (await store.acquaintance(ben.message.chat)).first_sent_at is None
+    assert (await store.acquaintance(cleo.message.chat)).first_sent_at == 6.0
+
+
 # --- plans --------------------------------------------------------------------------------------------
 
 HOT = {
@@ -534,7 +556,9 @@ async def _reads_little(connection: asyncpg.Connection, *, claims: int, fair: bo
     before = await _looked_at(connection)
     nothing: list[object] = ["{}", "{}", "{}", [], "{}"]
     times = postgres_rows.numbers([2.0] * claims)
-    *given, _ = await connection.fetch(postgres_turn.TURN, "default", 1, 2.0, *nothing, "w", times, fair)
+    *given, _ = await connection.fetch(
+        postgres_turn.TURN, "default", 1, 2.0, *nothing, "w", times, fair, [], "{}"
+    )
     assert len(given) == claims
     done = [
         postgres_rows.numbers(row["seq"] for row in given),
@@ -543,7 +567,17 @@ async def _reads_little(connection: asyncpg.Connection, *, claims: int, fair: bo
         times,
     ]
     last = await connection.fetchrow(
-        postgres_turn.TURN, "default", 1, 2.0, "{}", *done, "w", postgres_rows.numbers([]), fair
+        postgres_turn.TURN,
+        "default",
+        1,
+        2.0,
+        "{}",
+        *done,
+        "w",
+        "{}",
+        fair,
+        [row["chat"] for row in given],
+        times,
     )
     assert last is not None
     assert len(last["done"]) == claims
