@@ -8,7 +8,7 @@ The others do nothing but that: no order within a chat, no expiry, no receipts, 
 has the settings that it documents, and the best of those that were tried on two cores. "At work" are messages
 that are taken and not yet known to be done; none has more of them than it says:
 - this queue: claims as many as are free and completes each message by itself, as the dispatcher does, in
-  shares of the places, one share at 10 and at 50, two at 500 (2 of 5 made 1,200 where 1 of 10 made 1,900; 2
+  shares of the places, one share up to 50, two at 500 (2 of 5 made 1,200 where 1 of 10 made 1,900; 2
   of 25 3,600 where 1 of 50 made 5,500).
 - pgqueuer: asyncpg, a connection for each manager, `autovac`, durable tables. A manager fetches a batch
   while the last one's outcomes are buffered, so that it has two batches at work (counted in its log): with
@@ -25,10 +25,12 @@ CPU time, which depends less on the others, that other run took here and at the 
 message: 139 and 231 with 10, 68 and 111 with 50, 70 and 77 with 500; pgqueuer 157 and 260, 68 and 83, 69
 and 83.
 
-On two cores of their own, one for the program and one for the server, it was 1.45 times as fast as pgqueuer
-with 10 at work (6,600 a second), 0.92 times with 50 (13,200) and 0.79 times with 500 (19,200); before the
-last three lines of the list below it was 1.48, 0.81 and 0.77. These vary by a tenth between runs: with 50
-there was one of 1.09. A message took, in microseconds of CPU time here, at the server, and by the clock:
+On two cores of their own, one for the program and one for the server, and nothing beside, it was 1.65 times as
+fast as pgqueuer with 10 at work (7,300 a second), 1.40 times with 20 (10,600; the service has 16, pgqueuer 20
+when nobody says otherwise), 1.04 times with 50 (14,500) and 0.77 times with 500 (19,500); in a second run
+1.55, 1.39, 1.02 and 0.75. Before the last three lines of the list below it was 1.48, 0.81 and 0.77 with 10,
+50 and 500.
+A message took, in microseconds of CPU time here, at the server, and by the clock:
 42, 95 and 140 with 10, 23, 52 and 72 with 50, 24, 42 and 54 with 500; pgqueuer 55, 149 and 227, 29, 49 and
 73, 29, 36 and 40. So with 10 and with 50 both sides work in turn and their sum counts, for this queue as
 for the other. With 500 the one process of the server is at work nearly all the time, where pgqueuer's two
@@ -75,10 +77,12 @@ from tests.bench.stores import Places
 
 CONTENDERS: Final = {
     "beacon_10": "beacon 1 10",
+    "beacon_20": "beacon 1 20",
     "beacon_50": "beacon 1 50",
     "beacon_500": "beacon 2 250",
     "procrastinate_10": "procrastinate 10",
     "pgqueuer_10": "pgqueuer 1 5",
+    "pgqueuer_20": "pgqueuer 1 10",
     "pgqueuer_50": "pgqueuer 1 25",
     "pgqueuer_500": "pgqueuer 2 125",
 }
