@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry
 
+from service.clock import SystemClock
 from service.engine.content import Text
+from service.queue.metrics import QueueMetrics
 from service.queue.model import Claim, Message, NewMessage, OnUnknown, SendResult
+from service.queue.sqlite import SqliteStore
 from service.queue.store import QueueStore
 
 WORKER: Final = "worker"
@@ -90,3 +94,9 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float:
     found = registry.get_sample_value(name, {"account": "default", **labels})
     assert found is not None, f"no sample {name} {labels}"
     return found
+
+
+def sqlite_store(path: Path, registry: CollectorRegistry | None = None) -> SqliteStore:
+    """A store that is not open, on the system's clock."""
+    metrics = QueueMetrics(registry or CollectorRegistry(), "default")
+    return SqliteStore(path, account="default", metrics=metrics, clock=SystemClock())
