@@ -91,7 +91,8 @@ class _CommitUnanswered(Exception):
 
 
 class Writer:
-    """Runs operations on a connection of its own, in the order submitted."""
+    """Runs operations on a connection of its own, in the order submitted; completions go before claims that
+    are committed with them."""
 
     def __init__(
         self,
@@ -168,7 +169,7 @@ class Writer:
             if not job.answer.cancelled():
                 group.append(job)
                 claims += operation.limit if isinstance(operation, Take) else 0
-        return group
+        return _completed_first(group)
 
     async def _serve(self, group: list[_Job]) -> None:
         """Answer all of them, well or not."""
@@ -373,6 +374,18 @@ class Writer:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
+
+
+def _completed_first(group: list[_Job]) -> list[_Job]:
+    """Completions and claims in the order in which one call of the server does both (`postgres_turn`). None
+    has been answered yet, so that nobody can tell which was first."""
+    if all(_is_completion(job.operation) or isinstance(job.operation, Take) for job in group):
+        group.sort(key=lambda job: isinstance(job.operation, Take))
+    return group
+
+
+def _is_completion(operation: Operation) -> bool:
+    return isinstance(operation, Settle) and operation.stays_out_of_line
 
 
 def _put_together(answers: Sequence[Any]) -> None:
