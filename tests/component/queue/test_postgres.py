@@ -277,6 +277,19 @@ async def test_completions_and_claims_of_one_turn_share_a_commit(
     assert after - before == 1
 
 
+async def test_a_completion_goes_before_the_claims_that_are_committed_with_it(
+    processes: Processes, clock: FakeClock
+) -> None:
+    store = await processes.start()
+    await keep(store, to(ANN), to(ANN), now=clock.now())
+    first = await claimed(store, now=clock.now())
+    async with asyncio.TaskGroup() as together:
+        claiming = together.create_task(store.claim(worker=WORKER, now=clock.now(), limit=2))
+        together.create_task(store.complete(first, whatsapp_id="w1", now=clock.now()))
+    (second,) = claiming.result()
+    assert second.behind is None, "it waits for nobody"
+
+
 async def test_nothing_is_claimed_while_the_clock_is_set_back(processes: Processes, clock: FakeClock) -> None:
     store = await processes.start()
     await keep(store, to(ANN), to(BEN), now=clock.now())
