@@ -47,6 +47,8 @@ How that came, in CPU time here and at the server; machine as above, the rounds 
 - completions in a call of the server are told it while it begins, and claims are put together while it
   commits: both sides would wait otherwise.
 - strangers are remembered by a statement that is sent anyway.
+- completions go before the claims that are committed with them, whichever was asked first: nothing here,
+  where they do, but store and dispatcher sent 5,100 to 5,300 messages a second where it was 3,800 to 3,900.
 - indexes of messages do not pack versions of a message together: 42 at the server where it was 44, with 500
   on two cores.
 
