@@ -27,8 +27,8 @@ and 83.
 
 On two cores of their own, one for the program and one for the server, with nothing beside, it was 1.65 times
 as fast as pgqueuer with 10 at work (7,300 a second), 1.40 times with 20 (10,600; the service has 16, pgqueuer
-20 when nobody says otherwise), 1.04 times with 50 (14,500) and 0.77 times with 500 (19,500); in a second run
-1.55, 1.39, 1.02 and 0.75. Before the last three lines of the list below it was 1.48, 0.81 and 0.77 with 10,
+20 when nobody says otherwise), 1.04 times with 50 (14,500) and 0.77 times with 500 (19,500); in three
+other runs 1.51 to 1.59, 1.26 to 1.41, 0.97 to 1.10 and 0.75 to 0.85. Before the last three lines of the list below it was 1.48, 0.81 and 0.77 with 10,
 50 and 500. A message took, in microseconds of CPU time here, at the server, and by the clock: 42, 95 and 140
 with 10, 23, 52 and 72 with 50, 24, 42 and 54 with 500; pgqueuer 55, 149 and 227, 29, 49 and 73, 29, 36 and
 40. So with 10 and with 50 both sides work in turn and their sum counts, for this queue as for the other. With
