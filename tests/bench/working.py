@@ -25,15 +25,15 @@ CPU time, which depends less on the others, that other run took here and at the 
 message: 139 and 231 with 10, 68 and 111 with 50, 70 and 77 with 500; pgqueuer 157 and 260, 68 and 83, 69
 and 83.
 
-On two cores of their own, one for the program and one for the server, with nothing beside, it was 1.65 times
-as fast as pgqueuer with 10 at work (7,300 a second), 1.40 times with 20 (10,600; the service has 16, pgqueuer
-20 when nobody says otherwise), 1.04 times with 50 (14,500) and 0.77 times with 500 (19,500); in three
-other runs 1.51 to 1.59, 1.26 to 1.41, 0.97 to 1.10 and 0.75 to 0.85. Before the last three lines of the list below it was 1.48, 0.81 and 0.77 with 10,
-50 and 500. A message took, in microseconds of CPU time here, at the server, and by the clock: 42, 95 and 140
-with 10, 23, 52 and 72 with 50, 24, 42 and 54 with 500; pgqueuer 55, 149 and 227, 29, 49 and 73, 29, 36 and
-40. So with 10 and with 50 both sides work in turn and their sum counts, for this queue as for the other. With
-500 the one process of the server is at work nearly all the time, where pgqueuer's two managers have two of
-them.
+On two cores of their own, one for the program and one for the server, with nothing beside, it was 1.65
+times as fast as pgqueuer with 10 at work (7,300 a second), 1.40 times with 20 (10,600; the service has 16,
+pgqueuer 20 when nobody says otherwise), 1.04 times with 50 (14,500) and 0.77 times with 500 (19,500); in
+three other runs 1.51 to 1.59, 1.26 to 1.41, 0.97 to 1.10 and 0.75 to 0.85. Before the last lines of the
+list below it was 1.48, 0.81 and 0.77 with 10, 50 and 500. A message took, in microseconds of CPU time here,
+at the server, and by the clock: 42, 95 and 140 with 10, 23, 52 and 72 with 50, 24, 42 and 54 with 500;
+pgqueuer 55, 149 and 227, 29, 49 and 73, 29, 36 and 40. So with 10 and with 50 both sides work in turn and
+their sum counts, for this queue as for the other. With 500 the one process of the server is at work nearly
+all the time, where pgqueuer's two managers have two of them.
 
 How that came, in CPU time here and at the server; machine as above, the rounds of a line took turns:
 - before: a claim of its own for each message, seven statements a commit. 226 and 274 with 10 at work, 105
