@@ -15,6 +15,25 @@ from service.queue.sqlite import SqliteStore
 from service.queue.store import QueueStore
 
 WORKER: Final = "worker"
+
+BROKEN_RULES: Final = (
+    "state = 'lost'",
+    "state = 'sending'",
+    "state = 'sent'",
+    "state = 'delivered'",
+    "state = 'dead'",
+    "finished_at = 1.0",
+    "delivered_at = 1.0",
+    "sent_at = 1.0",
+    "worker = 'w'",
+    "claim_token = 1",
+    "priority = 10",
+    "attempts = -1",
+    "max_attempts = 0",
+    "on_unknown = 'shrug'",
+)
+"""Changes of a message that was just accepted, in SQL, which every schema has to refuse."""
+
 DEADLINE_S: Final = 60.0
 SETTLINGS: Final = ("complete", "release", "postpone", "fail", "mark_unknown")
 

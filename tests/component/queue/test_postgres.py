@@ -19,7 +19,16 @@ from service.queue.postgres_listener import POLL_S
 from service.queue.postgres_migrations import migrate, migrations
 from tests.clock import FakeClock
 from tests.component.postgres import Postgres
-from tests.component.queue.support import DEADLINE_S, WORKER, claimed, claimed_or_none, keep, to, until
+from tests.component.queue.support import (
+    BROKEN_RULES,
+    DEADLINE_S,
+    WORKER,
+    claimed,
+    claimed_or_none,
+    keep,
+    to,
+    until,
+)
 from tests.people import ANN, BEN, CLEO
 from tests.unit.queue.messages import text_of
 
@@ -415,22 +424,9 @@ async def test_accepted_means_on_disk_whatever_the_servers_default_is(
 @pytest.mark.parametrize(
     "change",
     [
-        "state = 'lost'",
-        "state = 'sending'",
-        "state = 'sent'",
-        "state = 'delivered'",
-        "state = 'dead'",
-        "finished_at = 1.0",
-        "delivered_at = 1.0",
-        "sent_at = 1.0",
-        "worker = 'w'",
-        "claim_token = 1",
-        "priority = 10",
-        "attempts = -1",
-        "max_attempts = 0",
+        *BROKEN_RULES,
         "resends = 2",
         "secret = '\\x00'",
-        "on_unknown = 'shrug'",
     ],
 )
 async def test_the_schema_refuses_what_the_state_machine_would_never_do(

@@ -14,7 +14,7 @@ from service.queue.migrations import migrate, migrations, statements
 from service.queue.model import Cooldown, Cooling, Query, SendResult, State
 from service.queue.sqlite_connection import connect, connect_reader
 from service.queue.sqlite_transaction import Transaction
-from tests.component.queue.support import claimed, keep, sqlite_store, to
+from tests.component.queue.support import BROKEN_RULES, claimed, keep, sqlite_store, to
 from tests.people import ANN, BEN, CLEO
 from tests.unit.queue.messages import text_of
 
@@ -132,22 +132,9 @@ def connection() -> sqlite3.Connection:
 @pytest.mark.parametrize(
     "change",
     [
-        "state = 'lost'",
-        "state = 'sending'",
-        "state = 'sent'",
-        "state = 'delivered'",
-        "state = 'dead'",
-        "finished_at = 1.0",
-        "delivered_at = 1.0",
-        "sent_at = 1.0",
-        "worker = 'w'",
-        "claim_token = 1",
-        "priority = 10",
-        "attempts = -1",
-        "max_attempts = 0",
+        *BROKEN_RULES,
         "secret = x'00'",
         "content = 'no json'",
-        "on_unknown = 'shrug'",
         "due_at = 'tomorrow'",
     ],
 )

@@ -49,19 +49,19 @@ def test_what_was_written_is_read_in_order(session: Path) -> None:
 
 
 def test_two_threads_may_write_while_pages_are_turned(session: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notebook_module, "PAGE_BYTES", 2000)
+    monkeypatch.setattr(notebook_module, "PAGE_BYTES", 200)
     writer = Notebook(session)
 
     def write(first: int) -> None:
-        for number in range(first, first + 1000):
+        for number in range(first, first + 10_000):
             writer.write(acknowledged(number))
 
     with ThreadPoolExecutor(2) as threads:
-        assert list(threads.map(write, (1000, 2000))) == [None, None]
+        assert list(threads.map(write, (10_000, 20_000))) == [None, None]
     writer.close()
     kept = [note.message_id for note in Notebook(session).read() if isinstance(note, Acknowledged)]
-    assert len(kept) > 2000 // len(encode(acknowledged(1000))), "no page is lost but the last but one"
-    assert all(size <= 2000 for size in (file.stat().st_size for file in session.parent.glob("*.notes*")))
+    assert len(kept) > 200 // len(encode(acknowledged(10_000))), "no page is lost but the last but one"
+    assert all(size <= 200 for size in (file.stat().st_size for file in session.parent.glob("*.notes*")))
     for thread in ("3EB01", "3EB02"):
         assert [one for one in kept if one.startswith(thread)] == sorted(
             one for one in kept if one.startswith(thread)
