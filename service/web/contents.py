@@ -25,7 +25,7 @@ from service.engine.content import (
 )
 from service.errors import InvalidInput
 from service.queue import content as rules
-from service.queue.model import OnUnknown
+from service.queue.model import PRIORITIES, OnUnknown
 from service.web import limits
 from service.web.fetch import MAX_URL_CHARS
 from service.web.schemas import Input, Instant, shown
@@ -72,7 +72,12 @@ class NewMessageIn(Input):
     """One message to send. Each description says what is allowed, and is quoted when a value is not."""
 
     to: str = Field(min_length=1, max_length=100, description="a phone number with country code, or a JID")
-    priority: int = Field(5, ge=0, le=9, description="a whole number from 0 to 9; higher goes first")
+    priority: int = Field(
+        5,
+        ge=PRIORITIES[0],
+        le=PRIORITIES[-1],
+        description=f"a whole number from {PRIORITIES[0]} to {PRIORITIES[-1]}; higher goes first",
+    )
     not_before: Instant | None = Field(
         None, description="a time, as RFC 3339 with offset or Unix seconds, at most 366 days ahead"
     )
