@@ -38,13 +38,13 @@ class Taken:
 
     found: list[asyncpg.Record] = field(default_factory=list)
     all: bool = False
-    _made: list[Claim] = field(default_factory=list)
+    _claims: list[Claim] = field(default_factory=list, init=False)
 
     def claims(self) -> list[Claim]:
         """They are put together when first asked for, which is while the server commits them."""
-        fresh = self.found[len(self._made) :]
-        self._made += [Claim(rows.message(row), row["token"], row["behind"]) for row in fresh]
-        return self._made
+        if not self._claims:
+            self._claims = [Claim(rows.message(row), row["token"], row["behind"]) for row in self.found]
+        return self._claims
 
 
 class Handout:
