@@ -23,7 +23,6 @@ from tests.bench.figures import mb, ratio, whole
 from tests.bench.stores import KINDS, Place, Places
 
 FEW: Final = 1000
-BLOCKS: Final = 1
 SCRAPES: Final = 100
 
 MEANING: Final = {
@@ -77,10 +76,10 @@ async def _send(homes: Mapping[int, Path], filled: Mapping[int, Place], *, round
         }
         for lap in range(rounds + 1):
             for messages, child in list(children.items())[:: -1 if lap % 2 else 1]:
-                told = await child.ask(send=BLOCKS)
+                told = await child.ask()
                 memory[messages] = told["rss_bytes"]
                 if lap:  # the first one warms up
-                    rates[messages].append(BLOCKS * backlog.BLOCK / told["seconds"])
+                    rates[messages].append(backlog.BLOCK / told["seconds"])
     few, many = rates.values()
     return {
         "sent_per_second": {str(messages): whole(measured) for messages, measured in rates.items()},

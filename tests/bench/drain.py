@@ -1,7 +1,7 @@
 """Store and dispatcher in a process of their own, with an engine that answers at once: `PLACE FOLDER`.
 
-Asked to `send` a number of blocks of a backlog, it hands in as many new ones, sends until that many messages
-went, and answers how long sending took (`seconds`), resident memory (`rss_bytes`) and what waits (`queued`).
+Each time that it is asked it hands in another block of the backlog, sends until as many messages went, and
+answers how long sending took (`seconds`), resident memory (`rss_bytes`) and what waits (`queued`).
 """
 
 import asyncio
@@ -67,13 +67,11 @@ async def main(place: Place, folder: Path) -> None:
     async with place.store() as store, dispatching(store, engine, folder) as dispatcher:
         new = count(store.counts()[State.QUEUED] // BLOCK)
 
-        async def send(question: dict[str, Any]) -> dict[str, float]:
-            blocks = question["send"]
-            for _ in range(blocks):
-                await store.enqueue(block(next(new)), now=time.time())
+        async def send(_: dict[str, Any]) -> dict[str, float]:
+            await store.enqueue(block(next(new)), now=time.time())
             begun = time.perf_counter()
             dispatcher.connected()
-            await engine.sent(blocks * BLOCK)
+            await engine.sent(BLOCK)
             took_s = time.perf_counter() - begun
             dispatcher.disconnected()
             return {
